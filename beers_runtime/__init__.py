@@ -1,0 +1,1 @@
+"""What every process of beers needs before it does anything: its configuration and its logs."""

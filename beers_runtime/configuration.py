@@ -1,0 +1,108 @@
+"""Configuration: one `config.yaml`, every value of it from the environment, with a default.
+
+The file is Nameko's own: ``${NAME:default}`` in a scalar stands for the environment variable or its default, and the
+result is read as YAML again, so that ``${PORT:8000}`` is a number. This reader gives the bridge and our own runner
+the same values that ``nameko run`` would get, without importing Nameko.
+"""
+
+import os
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import yaml
+
+EXIT_CONFIGURATION = 78
+"""The exit status of a process that cannot start as configured (EX_CONFIG of sysexits.h): do not restart it."""
+
+_VARIABLE = re.compile(r"\$\{(?P<name>[^}:\s]+):?(?P<default>[^}]*)\}")
+
+
+class ConfigurationError(Exception):
+    """A value is missing or malformed. The message is one line that names it."""
+
+
+def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> dict[str, object]:
+    """Read the configuration.
+
+    Args:
+        path: The file; without it `$BEERS_CONFIG`, else `config.yaml` in the working directory, else the one that
+            stands beside this package.
+        environ: The environment to take the values from.
+
+    Raises:
+        ConfigurationError: If the file cannot be read or is no YAML mapping.
+    """
+    file = path or _find(environ)
+    try:
+        document = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {file}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{file} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(document, dict):
+        raise ConfigurationError(f"{file} must be a mapping of names to values")
+    return {name: _substituted(name, value, environ) for name, value in document.items()}
+
+
+def text(config: Mapping[str, object], name: str) -> str:
+    """Return the text called *name*; it may not be empty."""
+    value = config.get(name)
+    if not isinstance(value, str) or not value:
+        raise ConfigurationError(f"{name} must be given as text")
+    return value
+
+
+def integer(config: Mapping[str, object], name: str, minimum: int, maximum: int) -> int:
+    """Return the whole number called *name*, within its bounds."""
+    value = config.get(name)
+    if not isinstance(value, int) or isinstance(value, bool) or not minimum <= value <= maximum:
+        raise ConfigurationError(f"{name} must be a whole number from {minimum} to {maximum}, got {value!r}")
+    return value
+
+
+def number(config: Mapping[str, object], name: str, minimum: float, maximum: float) -> float:
+    """Return the number called *name*, within its bounds."""
+    value = config.get(name)
+    if not isinstance(value, int | float) or isinstance(value, bool) or not minimum <= value <= maximum:
+        raise ConfigurationError(f"{name} must be a number from {minimum:g} to {maximum:g}, got {value!r}")
+    return float(value)
+
+
+def choice(config: Mapping[str, object], name: str, options: Collection[str]) -> str:
+    """Return the value called *name*, one of *options*."""
+    value = config.get(name)
+    if not isinstance(value, str) or value not in options:
+        raise ConfigurationError(f"{name} must be one of {', '.join(sorted(options))}, got {value!r}")
+    return value
+
+
+def without_password(uri: str) -> str:
+    """Return *uri* fit for a log: a password in it becomes ``***``."""
+    parts = urlsplit(uri)
+    if parts.password is None:
+        return uri
+    user, _, host = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}:***@{host}"))
+
+
+def _find(environ: Mapping[str, str]) -> Path:
+    if environ.get("BEERS_CONFIG"):
+        return Path(environ["BEERS_CONFIG"])
+    here = Path("config.yaml")
+    return here if here.exists() else Path(__file__).parents[1] / "config.yaml"
+
+
+def _substituted(name: str, value: object, environ: Mapping[str, str]) -> object:
+    if isinstance(value, dict):
+        return {key: _substituted(f"{name}.{key}", item, environ) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_substituted(name, item, environ) for item in value]
+    if not isinstance(value, str) or "${" not in value:
+        return value
+    replaced = _VARIABLE.sub(lambda found: environ.get(found["name"], found["default"]), value)
+    try:
+        return yaml.safe_load(replaced)
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{name} is malformed: not readable as YAML") from error
