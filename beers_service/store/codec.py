@@ -1,0 +1,173 @@
+"""Between the domain's values and the rows that keep them."""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+from sqlalchemy import Row
+
+from beers_service.domain.beer import Beer
+from beers_service.domain.events import (
+    BeerAdded,
+    BeerDetailsChanged,
+    BeerEvent,
+    BeerNameChanged,
+    BeerRemoved,
+    BeerRestored,
+)
+from beers_service.ports import StoredAnswer, StoredEvent
+
+SCHEMA = 1
+"""The version of the event payloads that are written now."""
+
+Columns = dict[str, Any]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def to_microseconds(time: datetime) -> int:
+    """Return *time* as whole microseconds since 1970."""
+    return (time - _EPOCH) // _MICROSECOND
+
+
+def from_microseconds(microseconds: int) -> datetime:
+    """Return the time, in UTC, of whole *microseconds* since 1970."""
+    return _EPOCH + timedelta(microseconds=microseconds)
+
+
+def event_data(event: BeerEvent) -> Mapping[str, Any]:
+    """Return the payload of *event* as a JSON object."""
+    match event:
+        case BeerAdded():
+            return {
+                "name": event.name,
+                "brewery": event.brewery,
+                "style": event.style,
+                "abv": event.abv,
+                "ibu": event.ibu,
+                "description": event.description,
+            }
+        case BeerNameChanged():
+            return {"name": event.name, "previous_name": event.previous_name}
+        case BeerDetailsChanged():
+            return event.changes
+        case BeerRemoved() | BeerRestored():
+            return {}
+
+
+_DECODERS: Mapping[tuple[str, int], Callable[[Mapping[str, Any]], BeerEvent]] = {
+    ("BeerAdded", 1): lambda data: BeerAdded(**data),
+    ("BeerNameChanged", 1): lambda data: BeerNameChanged(**data),
+    ("BeerDetailsChanged", 1): BeerDetailsChanged,
+    ("BeerRemoved", 1): lambda _: BeerRemoved(),
+    ("BeerRestored", 1): lambda _: BeerRestored(),
+}
+
+
+def event_columns(event: StoredEvent) -> Columns:
+    """Return the row that keeps *event*."""
+    return {
+        "position": event.position,
+        "beer_id": event.beer_id,
+        "version": event.version,
+        "type": type(event.data).__name__,
+        "schema": SCHEMA,
+        "time": to_microseconds(event.time),
+        "request_id": event.request_id,
+        "correlation_id": event.correlation_id,
+        "data": orjson.dumps(event_data(event.data)).decode(),
+    }
+
+
+def event_from_row(row: Row[Any]) -> StoredEvent:
+    """Return the event that *row* keeps.
+
+    Raises:
+        LookupError: If a newer version of the service wrote it.
+    """
+    decode = _DECODERS.get((row.type, row.schema))
+    if decode is None:
+        raise LookupError(
+            f"event {row.position} is a {row.type} of schema {row.schema}, which this version cannot read"
+        )
+    return StoredEvent(
+        position=row.position,
+        beer_id=row.beer_id,
+        version=row.version,
+        time=from_microseconds(row.time),
+        request_id=row.request_id,
+        correlation_id=row.correlation_id,
+        data=decode(orjson.loads(row.data)),
+    )
+
+
+def fold_case(text: str) -> str:
+    """Return *text* for comparing regardless of upper and lower case."""
+    return text.casefold()
+
+
+def abv_key(beer: Beer) -> float:
+    """Return what *beer* is sorted by in the order of abv: an unknown one comes first."""
+    return -1.0 if beer.abv is None else beer.abv
+
+
+def beer_columns(beer: Beer) -> Columns:
+    """Return the row that keeps *beer*."""
+    return {
+        "id": beer.id,
+        "name": beer.name,
+        "brewery": beer.brewery,
+        "style": beer.style,
+        "abv": beer.abv,
+        "ibu": beer.ibu,
+        "description": beer.description,
+        "version": beer.version,
+        "added_at": to_microseconds(beer.added_at),
+        "changed_at": to_microseconds(beer.changed_at),
+        "removed_at": None if beer.removed_at is None else to_microseconds(beer.removed_at),
+        "name_key": fold_case(beer.name),
+        "brewery_key": fold_case(beer.brewery),
+        "style_key": fold_case(beer.style),
+        "abv_key": abv_key(beer),
+    }
+
+
+def beer_from_row(row: Row[Any]) -> Beer:
+    """Return the beer that *row* keeps."""
+    return Beer(
+        id=row.id,
+        name=row.name,
+        brewery=row.brewery,
+        style=row.style,
+        abv=row.abv,
+        ibu=row.ibu,
+        description=row.description,
+        version=row.version,
+        added_at=from_microseconds(row.added_at),
+        changed_at=from_microseconds(row.changed_at),
+        removed_at=None if row.removed_at is None else from_microseconds(row.removed_at),
+    )
+
+
+def answer_columns(answer: StoredAnswer, at: datetime) -> Columns:
+    """Return the row that keeps *answer*, given at *at*."""
+    return {
+        "request_id": answer.request_id,
+        "fingerprint": answer.fingerprint,
+        "answer": orjson.dumps({"beers": answer.beers, "refusal": answer.refusal}).decode(),
+        "at": to_microseconds(at),
+    }
+
+
+def answer_from_row(row: Row[Any]) -> StoredAnswer:
+    """Return the answer that *row* keeps."""
+    content = orjson.loads(row.answer)
+    refusal = content["refusal"]
+    return StoredAnswer(
+        request_id=row.request_id,
+        fingerprint=row.fingerprint,
+        beers=tuple((beer_id, version) for beer_id, version in content["beers"]),
+        refusal=None if refusal is None else (refusal[0], tuple(refusal[1])),
+    )

@@ -1,0 +1,176 @@
+"""Connections to the store, and the one place where a database's errors become ours.
+
+An acknowledged command survives a power loss: SQLite writes its log ahead and waits for the disk at each commit
+(``journal_mode=WAL``, ``synchronous=FULL``), PostgreSQL does so by itself (``synchronous_commit=on``).
+"""
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy
+from sqlalchemy import Connection, Engine, RootTransaction, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    SQLAlchemyError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from beers_runtime.configuration import ConfigurationError
+from beers_service.domain.errors import OutcomeUnknown, StoreUnavailable
+
+STATEMENT_TIMEOUT = 10
+"""Seconds that a statement, a lock or a connection may take."""
+
+SQLITE_BUSY = 0.02
+"""Seconds that SQLite itself waits for another process: it blocks every green thread, so the longer wait is ours."""
+
+SQLITE_PAUSE = 0.005
+"""Seconds between two attempts at SQLite's write lock."""
+
+
+def connect(database_url: str) -> Engine:
+    """Return an engine for *database_url*, ``sqlite:///path`` or ``postgresql+psycopg2://…``; it connects lazily.
+
+    Raises:
+        ConfigurationError: If the URL is malformed, or of a database or driver that does not work here.
+    """
+    try:
+        url = make_url(database_url)
+    except ArgumentError as error:
+        raise ConfigurationError("DATABASE_URL is no database URL such as sqlite:///var/beers.db") from error
+    if url.drivername in {"sqlite", "sqlite+pysqlite"}:
+        return _sqlite(url)
+    if url.drivername == "postgresql+psycopg2":
+        return _postgresql(url)
+    raise ConfigurationError(
+        f"DATABASE_URL starts with {url.drivername}://, it must start with sqlite:// or postgresql+psycopg2://"
+    )
+
+
+def _sqlite(url: URL) -> Engine:
+    if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
+        raise ConfigurationError("DATABASE_URL must name a file, as in sqlite:///var/beers.db")
+    try:
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"DATABASE_URL: cannot create {Path(url.database).parent}: {error.strerror}"
+        ) from error
+    # Without an isolation level the driver begins no transaction by itself, so that ours can be IMMEDIATE.
+    engine = sqlalchemy.create_engine(
+        url, connect_args={"timeout": SQLITE_BUSY, "isolation_level": None, "check_same_thread": False}
+    )
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: sqlite3.Connection, _record: object) -> None:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # A writer that began as a reader would fail as soon as another one got in between.
+        immediate = connection.get_execution_options().get("writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+    return engine
+
+
+def _postgresql(url: URL) -> Engine:
+    milliseconds = STATEMENT_TIMEOUT * 1000
+    return sqlalchemy.create_engine(
+        url,
+        pool_size=5,
+        max_overflow=15,
+        pool_timeout=STATEMENT_TIMEOUT,
+        pool_use_lifo=True,
+        executemany_mode="values_plus_batch",  # many rows a round trip, also where a row may be there already
+        connect_args={
+            "connect_timeout": STATEMENT_TIMEOUT,
+            "application_name": "beers",
+            # The server ends what takes too long; the kernel gives up a peer that is gone.
+            "options": f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds}"
+            f" -c idle_in_transaction_session_timeout={milliseconds}",
+            "keepalives_idle": STATEMENT_TIMEOUT,
+            "tcp_user_timeout": milliseconds,
+        },
+    )
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """Run reads that see one state of the store."""
+    with translated_errors(), engine.connect().execution_options(**_snapshot(engine)) as connection:
+        yield connection
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """Run a transaction that commits at the end of the block; errors of the commit itself are `OutcomeUnknown`."""
+    with translated_errors(), engine.connect().execution_options(writes=True) as connection:
+        transaction = _begin(connection)
+        try:
+            yield connection
+        except BaseException:
+            transaction.rollback()
+            raise
+        try:
+            transaction.commit()
+        except DBAPIError as error:
+            if _refused_commit(error):
+                raise
+            raise OutcomeUnknown("") from error
+
+
+def _begin(connection: Connection) -> RootTransaction:
+    patience = time.monotonic() + STATEMENT_TIMEOUT
+    while True:
+        try:
+            return connection.begin()
+        except OperationalError as error:
+            if not isinstance(error.orig, sqlite3.Error) or time.monotonic() > patience:
+                raise
+            if error.orig.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
+            # Another process writes. Waiting inside SQLite would stop every green thread of this one.
+            time.sleep(SQLITE_PAUSE)
+
+
+@contextmanager
+def translated_errors() -> Iterator[None]:
+    """Turn what the database raises into `StoreUnavailable`, without its texts: they hold values."""
+    try:
+        yield
+    except PoolTimeout as error:
+        raise StoreUnavailable("all connections are busy") from error
+    except DBAPIError as error:
+        if error.connection_invalidated or _is_outage(error):
+            raise StoreUnavailable(type(error.orig).__name__) from error
+        raise
+    except SQLAlchemyError as error:
+        raise StoreUnavailable(type(error).__name__) from error
+
+
+def _is_outage(error: DBAPIError) -> bool:
+    """Tell whether the database is at fault rather than the values: it is away, busy, full or stopping."""
+    return isinstance(error, OperationalError | InterfaceError | InternalError)
+
+
+def _refused_commit(error: DBAPIError) -> bool:
+    """Tell whether the database answered that it has not committed."""
+    original: Any = error.orig
+    if isinstance(original, sqlite3.Error):
+        return original.sqlite_errorcode & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL}
+    return getattr(original, "pgcode", None) is not None and not error.connection_invalidated
+
+
+def _snapshot(engine: Engine) -> dict[str, str]:
+    return {"isolation_level": "REPEATABLE READ"} if engine.dialect.name == "postgresql" else {}

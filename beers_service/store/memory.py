@@ -1,0 +1,161 @@
+"""The store in plain Python: what the others must behave like. For tests; nothing survives the process."""
+
+import threading
+import uuid
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from beers_service.domain.beer import Beer
+from beers_service.ports import BeerQuery, Head, StoredAnswer, StoredEvent
+from beers_service.store import codec
+
+
+class MemoryStore:
+    """Log, reader and relay cursor in one; see `ports`."""
+
+    def __init__(self) -> None:
+        self._head = Head(str(uuid.uuid4()), 0, 0, datetime(1970, 1, 1, tzinfo=UTC))
+        self._events: list[StoredEvent] = []
+        self._beers: dict[int, Beer] = {}
+        self._answers: dict[str, tuple[StoredAnswer, datetime]] = {}
+        self._lock = threading.Lock()
+        self._confirmed = 0
+        self._committed = threading.Event()
+
+    @contextmanager
+    def transaction(self) -> Iterator["MemoryTransaction"]:
+        """Begin a transaction; see `ports.EventLog`."""
+        with self._lock:
+            transaction = MemoryTransaction(self._head, self._beers, self._answers)
+            yield transaction
+            # Nothing of it is visible before this line, everything after it.
+            self._events += transaction.events
+            self._beers |= transaction.changed
+            self._answers |= transaction.given
+            self._head = transaction.new_head
+
+    def forget_answers(self, before: datetime, limit: int) -> int:
+        """Delete at most *limit* answers from before *before*; return how many they were."""
+        with self._lock:
+            old = sorted((at, request_id) for request_id, (_, at) in self._answers.items() if at < before)[:limit]
+            for _, request_id in old:
+                del self._answers[request_id]
+            return len(old)
+
+    def head(self) -> Head:
+        """Return where the log ends."""
+        with self._lock:
+            return self._head
+
+    def beers(self, beer_ids: Collection[int]) -> dict[int, Beer]:
+        """Return the beers that exist, removed ones included, by id."""
+        with self._lock:
+            return {beer_id: self._beers[beer_id] for beer_id in beer_ids if beer_id in self._beers}
+
+    def page(self, query: BeerQuery) -> list[Beer]:
+        """Return the beers that *query* asks for."""
+        with self._lock:
+            beers = list(self._beers.values())
+        found = sorted((beer for beer in beers if _matches(beer, query)), key=lambda beer: _key(beer, query.order))
+        if query.descending:
+            found.reverse()
+        if query.after is not None:
+            after = query.after
+            found = [
+                beer
+                for beer in found
+                if (_key(beer, query.order) < after if query.descending else _key(beer, query.order) > after)
+            ]
+        return found[: query.limit]
+
+    def history(self, beer_id: int, after_version: int = 0, limit: int | None = None) -> list[StoredEvent]:
+        """Return the events of one beer after a version, oldest first."""
+        with self._lock:
+            return [event for event in self._events if event.beer_id == beer_id and event.version > after_version][
+                :limit
+            ]
+
+    def events(self, after: int, limit: int, types: Collection[str] = ()) -> list[StoredEvent]:
+        """Return the events after a position, oldest first; only those of *types*, if there are any."""
+        with self._lock:
+            return [event for event in self._events[after:] if not types or type(event.data).__name__ in types][:limit]
+
+    def lead(self) -> int | None:
+        """Return the confirmed position; see `ports.RelayCursor`."""
+        return self._confirmed
+
+    def advance(self, position: int) -> bool:
+        """Record that the bus has everything up to *position*."""
+        self._confirmed = position
+        return True
+
+    def resign(self) -> None:
+        """Do nothing: there is only one relay."""
+
+    def wait(self, timeout: float) -> None:
+        """Wait until something was committed, for at most *timeout* seconds."""
+        self._committed.wait(timeout)
+        self._committed.clear()
+
+    def wake(self) -> None:
+        """End a wait."""
+        self._committed.set()
+
+
+class MemoryTransaction:
+    """One transaction; see `ports.LogTransaction`."""
+
+    def __init__(
+        self, head: Head, beers: Mapping[int, Beer], answers: Mapping[str, tuple[StoredAnswer, datetime]]
+    ) -> None:
+        self.head = self.new_head = head
+        self._beers = beers
+        self._answers = answers
+        self.events: Sequence[StoredEvent] = ()
+        self.changed: Mapping[int, Beer] = {}
+        self.given: dict[str, tuple[StoredAnswer, datetime]] = {}
+
+    def answers(self, request_ids: Collection[str]) -> dict[str, StoredAnswer]:
+        """Return the answers that are already there, by request id."""
+        return {request_id: self._answers[request_id][0] for request_id in request_ids if request_id in self._answers}
+
+    def beers(self, beer_ids: Collection[int]) -> dict[int, Beer]:
+        """Return the beers that exist, removed ones included, by id."""
+        return {beer_id: self._beers[beer_id] for beer_id in beer_ids if beer_id in self._beers}
+
+    def append(
+        self,
+        head: Head,
+        events: Sequence[StoredEvent],
+        beers: Mapping[int, Beer],
+        answers: Sequence[StoredAnswer],
+        at: datetime,
+    ) -> None:
+        """Append *events*, store *beers* as they are after them, keep *answers*, and move the head."""
+        self.new_head = head
+        self.events = tuple(events)
+        self.changed = dict(beers)
+        self.given = {answer.request_id: (answer, at) for answer in answers}
+
+
+def _matches(beer: Beer, query: BeerQuery) -> bool:
+    if beer.removed_at is not None and not query.show_removed:
+        return False
+    name, brewery, style = (codec.fold_case(text) for text in (beer.name, beer.brewery, beer.style))
+    if query.brewery and brewery != codec.fold_case(query.brewery):
+        return False
+    if query.style and style != codec.fold_case(query.style):
+        return False
+    return any(codec.fold_case(query.query) in text for text in (name, brewery, style))
+
+
+def _key(beer: Beer, order: str) -> tuple[Any, int]:
+    match order:
+        case "name":
+            return codec.fold_case(beer.name), beer.id
+        case "abv":
+            return codec.abv_key(beer), beer.id
+        case _:
+            return beer.id, beer.id

@@ -1,0 +1,83 @@
+"""Reads of the SQL store. Every one of them is bounded and uses an index or walks one in order."""
+
+from collections.abc import Collection
+from typing import Any
+
+from sqlalchemy import ColumnElement, Engine, func, or_, select, tuple_
+
+from beers_service.domain.beer import Beer
+from beers_service.ports import BeerQuery, Head, StoredEvent
+from beers_service.store import codec, schema
+from beers_service.store.engine import reading
+from beers_service.store.event_log import read_beers, read_head
+
+_ORDER = {"id": schema.beers.c.id, "name": schema.beers.c.name_key, "abv": schema.beers.c.abv_key}
+
+
+class SqlReader:
+    """Reads through an engine of `store.engine`; see `ports.BeerReader`."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._contains = func.strpos if engine.dialect.name == "postgresql" else func.instr
+
+    def head(self) -> Head:
+        """Return where the log ends."""
+        with reading(self._engine) as connection:
+            return read_head(connection)
+
+    def beers(self, beer_ids: Collection[int]) -> dict[int, Beer]:
+        """Return the beers that exist, removed ones included, by id."""
+        with reading(self._engine) as connection:
+            return read_beers(connection, beer_ids)
+
+    def page(self, query: BeerQuery) -> list[Beer]:
+        """Return the beers that *query* asks for."""
+        columns = schema.beers.c
+        key = _ORDER[query.order]
+        statement = select(schema.beers).where(*self._filters(query)).limit(query.limit)
+        by_id = query.order == "id"
+        if query.after is not None:
+            here = columns.id if by_id else tuple_(key, columns.id)
+            there: Any = query.after[1] if by_id else tuple_(*query.after)
+            statement = statement.where(here < there if query.descending else here > there)
+        order = [columns.id] if by_id else [key, columns.id]
+        statement = statement.order_by(*(column.desc() if query.descending else column for column in order))
+        with reading(self._engine) as connection:
+            return [codec.beer_from_row(row) for row in connection.execute(statement)]
+
+    def history(self, beer_id: int, after_version: int = 0, limit: int | None = None) -> list[StoredEvent]:
+        """Return the events of one beer after a version, oldest first."""
+        columns = schema.events.c
+        statement = (
+            select(schema.events)
+            .where(columns.beer_id == beer_id, columns.version > after_version)
+            .order_by(columns.version)
+            .limit(limit)
+        )
+        with reading(self._engine) as connection:
+            return [codec.event_from_row(row) for row in connection.execute(statement)]
+
+    def events(self, after: int, limit: int, types: Collection[str] = ()) -> list[StoredEvent]:
+        """Return the events after a position, oldest first; only those of *types*, if there are any."""
+        columns = schema.events.c
+        statement = select(schema.events).where(columns.position > after).order_by(columns.position).limit(limit)
+        if types:
+            statement = statement.where(columns.type.in_(types))
+        with reading(self._engine) as connection:
+            return [codec.event_from_row(row) for row in connection.execute(statement)]
+
+    def _filters(self, query: BeerQuery) -> list[ColumnElement[bool]]:
+        columns = schema.beers.c
+        filters: list[ColumnElement[bool]] = []
+        if not query.show_removed:
+            filters.append(columns.removed_at.is_(None))
+        if query.brewery:
+            filters.append(columns.brewery_key == codec.fold_case(query.brewery))
+        if query.style:
+            filters.append(columns.style_key == codec.fold_case(query.style))
+        if query.query:
+            text = codec.fold_case(query.query)
+            keys = (columns.name_key, columns.brewery_key, columns.style_key)
+            filters.append(or_(*(self._contains(key, text) > 0 for key in keys)))
+        return filters
