@@ -124,7 +124,7 @@ class BeerQuery:
         query: Text that the name, brewery or style contains, upper and lower case alike; empty: any.
         brewery: The brewery, upper and lower case alike; empty: any.
         style: The style, upper and lower case alike; empty: any.
-        order: ``id``, ``name`` or ``abv``. A beer of unknown abv stands before all others.
+        order: One of `ORDERS`.
         descending: From the end of that order to its start.
         show_removed: Removed beers as well.
         limit: At most this many.
@@ -139,6 +139,25 @@ class BeerQuery:
     show_removed: bool
     limit: int
     after: tuple[int | float | str, int] | None
+
+
+ORDERS = ("id", "name", "abv")
+
+
+def fold_case(text: str) -> str:
+    """Return *text* for comparing and ordering regardless of upper and lower case."""
+    return text.casefold()
+
+
+def sort_key(beer: Beer, order: str) -> int | float | str:
+    """Return what *beer* is sorted by in one of `ORDERS`; an unknown abv comes before all others."""
+    match order:
+        case "name":
+            return fold_case(beer.name)
+        case "abv":
+            return -1.0 if beer.abv is None else beer.abv
+        case _:
+            return beer.id
 
 
 class BeerReader(Protocol):
@@ -174,6 +193,10 @@ class EventPublisher(Protocol):
         Raises:
             PublishingFailed: If it has not for at least one; any of them may have been published.
         """
+        ...
+
+    def keep_alive(self) -> None:
+        """Do what the connection needs while there is nothing to publish; called once a second or so."""
         ...
 
     def close(self) -> None:

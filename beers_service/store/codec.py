@@ -16,7 +16,7 @@ from beers_service.domain.events import (
     BeerRemoved,
     BeerRestored,
 )
-from beers_service.ports import StoredAnswer, StoredEvent
+from beers_service.ports import StoredAnswer, StoredEvent, fold_case, sort_key
 
 SCHEMA = 1
 """The version of the event payloads that are written now."""
@@ -103,16 +103,6 @@ def event_from_row(row: Row[Any]) -> StoredEvent:
     )
 
 
-def fold_case(text: str) -> str:
-    """Return *text* for comparing regardless of upper and lower case."""
-    return text.casefold()
-
-
-def abv_key(beer: Beer) -> float:
-    """Return what *beer* is sorted by in the order of abv: an unknown one comes first."""
-    return -1.0 if beer.abv is None else beer.abv
-
-
 def beer_columns(beer: Beer) -> Columns:
     """Return the row that keeps *beer*."""
     return {
@@ -130,7 +120,7 @@ def beer_columns(beer: Beer) -> Columns:
         "name_key": fold_case(beer.name),
         "brewery_key": fold_case(beer.brewery),
         "style_key": fold_case(beer.style),
-        "abv_key": abv_key(beer),
+        "abv_key": sort_key(beer, "abv"),
     }
 
 

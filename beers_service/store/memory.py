@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from beers_service.domain.beer import Beer
-from beers_service.ports import BeerQuery, Head, StoredAnswer, StoredEvent
-from beers_service.store import codec
+from beers_service.ports import BeerQuery, Head, StoredAnswer, StoredEvent, fold_case, sort_key
 
 
 class MemoryStore:
@@ -143,19 +142,13 @@ class MemoryTransaction:
 def _matches(beer: Beer, query: BeerQuery) -> bool:
     if beer.removed_at is not None and not query.show_removed:
         return False
-    name, brewery, style = (codec.fold_case(text) for text in (beer.name, beer.brewery, beer.style))
-    if query.brewery and brewery != codec.fold_case(query.brewery):
+    name, brewery, style = (fold_case(text) for text in (beer.name, beer.brewery, beer.style))
+    if query.brewery and brewery != fold_case(query.brewery):
         return False
-    if query.style and style != codec.fold_case(query.style):
+    if query.style and style != fold_case(query.style):
         return False
-    return any(codec.fold_case(query.query) in text for text in (name, brewery, style))
+    return any(fold_case(query.query) in text for text in (name, brewery, style))
 
 
 def _key(beer: Beer, order: str) -> tuple[Any, int]:
-    match order:
-        case "name":
-            return codec.fold_case(beer.name), beer.id
-        case "abv":
-            return codec.abv_key(beer), beer.id
-        case _:
-            return beer.id, beer.id
+    return sort_key(beer, order), beer.id

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Engine, func, or_, select, tuple_
 
 from beers_service.domain.beer import Beer
-from beers_service.ports import BeerQuery, Head, StoredEvent
+from beers_service.ports import BeerQuery, Head, StoredEvent, fold_case
 from beers_service.store import codec, schema
 from beers_service.store.engine import reading
 from beers_service.store.event_log import read_beers, read_head
@@ -73,11 +73,11 @@ class SqlReader:
         if not query.show_removed:
             filters.append(columns.removed_at.is_(None))
         if query.brewery:
-            filters.append(columns.brewery_key == codec.fold_case(query.brewery))
+            filters.append(columns.brewery_key == fold_case(query.brewery))
         if query.style:
-            filters.append(columns.style_key == codec.fold_case(query.style))
+            filters.append(columns.style_key == fold_case(query.style))
         if query.query:
-            text = codec.fold_case(query.query)
+            text = fold_case(query.query)
             keys = (columns.name_key, columns.brewery_key, columns.style_key)
             filters.append(or_(*(self._contains(key, text) > 0 for key in keys)))
         return filters

@@ -1,0 +1,71 @@
+"""Runs the service: ``python -m beers_service``.
+
+It does what ``nameko run`` does and what that lacks: the logs, a limit to the time that stopping may take, a second
+signal that does not wait, one line instead of a traceback when the configuration is at fault.
+"""
+
+import eventlet
+
+eventlet.monkey_patch()
+
+# Everything below has to find the patched modules.
+import argparse  # noqa: E402
+import os  # noqa: E402
+import signal  # noqa: E402
+import sys  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+from nameko.containers import ServiceContainer  # noqa: E402
+
+from beers_runtime import configuration  # noqa: E402
+from beers_runtime.configuration import EXIT_CONFIGURATION, ConfigurationError  # noqa: E402
+from beers_service.service import BeersService  # noqa: E402
+from beers_service.transport import logger_of  # noqa: E402
+
+
+def main() -> int:
+    """Run the service until a signal stops it; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m beers_service", description="Run the Nameko service of beers.")
+    parser.add_argument("--config", type=Path, help="the configuration file (default: config.yaml)")
+    arguments = parser.parse_args()
+    try:
+        config = configuration.load(arguments.config)
+        return _serve(config)
+    except ConfigurationError as error:
+        sys.stderr.write(f"beers: {error}\n")
+        return EXIT_CONFIGURATION
+
+
+def _serve(config: dict[str, object]) -> int:
+    configuration.integer(config, "max_workers", 1, 10_000)
+    grace = configuration.number(config, "GRACE", 0, 3600)
+    logger = logger_of(config)
+    container = ServiceContainer(BeersService, config)
+    stopping = False
+
+    def stop() -> None:
+        with eventlet.Timeout(grace, exception=False):
+            container.stop()
+            return
+        logger.warning("stopping took too long; what was not answered will be delivered again", grace=grace)
+        os._exit(1)
+
+    def on_signal(_number: int, _frame: object) -> None:
+        nonlocal stopping
+        if stopping:
+            os._exit(1)
+        stopping = True
+        # A signal handler runs in the middle of anything: it may only ask a green thread to do the work.
+        eventlet.spawn_n(stop)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+    container.start()
+    logger.info("service started", name=container.service_name, pid=os.getpid())
+    container.wait()
+    logger.info("service stopped")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

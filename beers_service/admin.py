@@ -1,0 +1,138 @@
+"""One-off work on the store: bring its schema up to date, check it, fold the beers anew from the log.
+
+None of it needs the service to stop. While `rebuild` runs, commands wait, and those that wait too long are refused
+unharmed.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from sqlalchemy import Connection, Engine, delete, func, insert, select
+
+from beers_service.domain.beer import Beer, fold
+from beers_service.store import codec, migrations, schema
+from beers_service.store.engine import connect, reading, writing
+from beers_service.store.event_log import read_beers, read_head
+from beers_service.store.migrations import Migration
+
+Progress = Callable[[int, int], None]
+"""Called with how many beers are done and how many there are."""
+
+_PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What a check found.
+
+    Attributes:
+        events: How many events the log holds.
+        beers: How many beers there are, removed ones included.
+        problems: What is wrong, one sentence each; empty if nothing is.
+    """
+
+    events: int
+    beers: int
+    problems: list[str]
+
+
+def migrate(database_url: str) -> Migration:
+    """Bring the schema of a store, which may be empty, to the newest revision.
+
+    Raises:
+        ConfigurationError: If the URL is malformed or the store is newer than this version.
+        StoreUnavailable: If the store does not answer.
+    """
+    return migrations.migrate(connect(database_url))
+
+
+def verify(database_url: str, progress: Progress) -> Verification:
+    """Check that the log has no gap, that every history is whole, and that every beer is what its history says.
+
+    Raises:
+        ConfigurationError: If the URL is malformed or the store is not at the newest revision.
+        StoreUnavailable: If the store does not answer.
+    """
+    engine = _open(database_url)
+    with reading(engine) as connection:
+        head = read_head(connection)
+        count, last = connection.execute(select(func.count(), func.max(schema.events.c.position))).one()
+        stored = _count(connection, schema.beers)
+        problems = []
+        if not count == (last or 0) == head.position:
+            problems.append(f"the log ends at {head.position}, its last event is {last or 0}, and it holds {count}")
+        done = 0
+        for page in _pages(_folded(connection, problems), _PAGE):
+            found = read_beers(connection, [beer.id for beer in page])
+            problems += [f"beer {beer.id} is not what its history says" for beer in page if found.get(beer.id) != beer]
+            done += len(page)
+            progress(done, stored)
+        if done != stored:
+            problems.append(f"there are {stored} beers and {done} histories")
+    return Verification(events=count, beers=stored, problems=problems)
+
+
+def rebuild(database_url: str, progress: Progress) -> int:
+    """Fold all beers anew from the log, all of them or none; return how many they are.
+
+    Raises:
+        ConfigurationError: If the URL is malformed or the store is not at the newest revision.
+        LookupError: If the log itself is damaged; `verify` says where.
+        StoreUnavailable: If the store does not answer.
+    """
+    engine = _open(database_url)
+    with writing(engine) as connection:
+        read_head(connection, lock=True)
+        total = _count(connection, schema.beers)
+        connection.execute(delete(schema.beers))
+        problems: list[str] = []
+        done = 0
+        for page in _pages(_folded(connection, problems), _PAGE):
+            connection.execute(insert(schema.beers), [codec.beer_columns(beer) for beer in page])
+            done += len(page)
+            progress(done, max(done, total))
+        if problems:
+            raise LookupError(problems[0])
+    return done
+
+
+def _open(database_url: str) -> Engine:
+    engine = connect(database_url)
+    migrations.require_current(engine)
+    return engine
+
+
+def _count(connection: Connection, table: Any) -> int:
+    return int(connection.execute(select(func.count()).select_from(table)).scalar_one())
+
+
+def _folded(connection: Connection, problems: list[str]) -> Iterator[Beer]:
+    """Yield every beer as its history says, by id; what is wrong with a history goes to *problems*."""
+    columns = schema.events.c
+    by_beer = select(schema.events).order_by(columns.beer_id, columns.version)
+    rows = connection.execution_options(yield_per=_PAGE).execute(by_beer)
+    for beer_id, group in groupby(map(codec.event_from_row, rows), key=lambda event: event.beer_id):
+        history = list(group)
+        if [event.version for event in history] != list(range(1, len(history) + 1)):
+            problems.append(f"the history of beer {beer_id} has a gap")
+            continue
+        try:
+            beer = fold(beer_id, ((event.data, event.time) for event in history))
+        except ValueError as error:
+            problems.append(str(error))
+            continue
+        if beer is not None:
+            yield beer
+
+
+def _pages(beers: Iterator[Beer], size: int) -> Iterator[list[Beer]]:
+    page: list[Beer] = []
+    for beer in beers:
+        page.append(beer)
+        if len(page) == size:
+            yield page
+            page = []
+    if page:
+        yield page

@@ -1,0 +1,70 @@
+"""Connections to RabbitMQ on which nothing waits without a limit.
+
+A broker that is frozen, or blocks its publishers for want of memory, stops reading: a send then waits for ever, and
+so does a polite goodbye. So every send and every read has a time limit, and whoever loses patience drops the socket.
+"""
+
+import itertools
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import amqp
+from amqp import spec
+from amqp.basic_message import Message
+from kombu.connection import Connection
+
+SEND_TIMEOUT = 10
+"""Seconds that one send, or one read, may take."""
+
+CONNECT_TIMEOUT = 5
+"""Seconds that each step of connecting may take."""
+
+BROKER_ERRORS = (OSError, amqp.exceptions.AMQPError)
+"""What a broken connection raises, a timeout included."""
+
+
+class Broker:
+    """Where RabbitMQ is.
+
+    Args:
+        uri: ``amqp://user:password@host:port/vhost``; several, separated by ``;``, are tried in turn.
+        heartbeat: Seconds between heartbeats.
+        options: More arguments for `kombu.connection.Connection`: ``ssl``, ``login_method``.
+    """
+
+    def __init__(self, uri: str, heartbeat: int, **options: Any) -> None:
+        self._uris = itertools.cycle(uri.split(";"))
+        self._heartbeat = heartbeat
+        self._options = options
+
+    def connect(self) -> amqp.Connection:
+        """Return a new connection; raises one of `BROKER_ERRORS` if there is none to be had."""
+        description = Connection(
+            next(self._uris), heartbeat=self._heartbeat, connect_timeout=CONNECT_TIMEOUT, **self._options
+        )
+        connection = description.transport.establish_connection()
+        # The limit of reads is set to the same value, so that neither changes that of the other on the shared socket.
+        connection.transport.sock.settimeout(SEND_TIMEOUT)
+        return connection
+
+
+def send(channel: amqp.Channel, body: bytes, exchange: str, routing_key: str, **properties: Any) -> None:
+    """Publish a message without waiting for anything but the socket.
+
+    Unlike `amqp.Channel.basic_publish` it does not read from the connection on the way, which only the one green
+    thread that drains it may do.
+    """
+    message = Message(body, **properties)
+    channel.send_method(spec.Basic.Publish, "Bssbb", (0, exchange, routing_key, False, False), message)
+
+
+def drop(connection: amqp.Connection) -> None:
+    """End *connection* without a word to the broker, which may not be listening."""
+    connection.collect()
+
+
+def backoff(first: float = 0.1, longest: float = 3.0) -> Iterator[float]:
+    """Yield how many seconds to wait before each next attempt: doubling up to a limit, each varied by half."""
+    for attempt in itertools.count():
+        yield min(longest, first * 2 ** min(attempt, 16)) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret

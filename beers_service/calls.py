@@ -1,0 +1,299 @@
+"""What each RPC method does: parse, run, present, and log one line.
+
+Calls come singly or many in one message. Commands that stand next to each other share one commit; every call has its
+own answer. `service` gives these methods their signatures.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from structlog.typing import FilteringBoundLogger
+
+from beers_service.domain import commands, fields
+from beers_service.domain.beer import Beer, fold
+from beers_service.domain.commands import Command
+from beers_service.domain.errors import BeerNotFound, BeersError, DeadlinePassed, InvalidField, PositionOutOfRange
+from beers_service.domain.events import EVENT_TYPES
+from beers_service.envelope import envelope
+from beers_service.paging import items_per_page, make_token, read_token
+from beers_service.ports import ORDERS, BeerQuery, BeerReader, Head, sort_key
+from beers_service.representation import Json, parse_time, represent_beer
+from beers_service.writer import Request, Writer
+
+VERSION = "0.1.0"
+
+EVENTS_MAXIMUM = 1000
+"""How many events one call of `events` returns at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a method.
+
+    Attributes:
+        method: The method's name.
+        arguments: Its arguments by name, as they came.
+        call_id: Names this call for ever, also if its message is delivered again: a command without a request id of
+            its own is known by it.
+        correlation_id: The conversation that it is part of.
+        deadline: Until when the caller waits, in seconds of `time.time`; None if he does not say.
+    """
+
+    method: str
+    arguments: Mapping[str, Any]
+    call_id: str
+    correlation_id: str
+    deadline: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Method:
+    """How a method is run: `accepts` names its arguments, those in `needs` have no default."""
+
+    run: Callable[..., Any]
+    needs: frozenset[str]
+    accepts: frozenset[str] | None
+
+
+Answer = Any
+"""A JSON value, or the exception that a call ended in."""
+
+
+class Calls:
+    """Runs calls on the writer and the reader.
+
+    Args:
+        writer: For commands.
+        reader: For everything else.
+        logger: Gets one line for each call: commands at info level, reads at debug level.
+    """
+
+    def __init__(self, writer: Writer, reader: BeerReader, logger: FilteringBoundLogger) -> None:
+        self._writer = writer
+        self._reader = reader
+        self._logger = logger
+        self._reads = {
+            "get": _method(self._get, "beer_id", "as_of="),
+            "get_many": _method(self._get_many, "beer_ids"),
+            "list": _method(
+                self._list, "page_size=", "page_token=", "query=", "brewery=", "style=", "order_by=", "show_removed="
+            ),
+            "history": _method(self._history, "beer_id", "page_size=", "page_token="),
+            "events": _method(self._events, "after=", "limit=", "types="),
+            "ping": _method(self._ping),
+        }
+
+    def run(self, calls: Sequence[Call]) -> list[Answer]:
+        """Run *calls* in order and return their answers; an exception stands in the place of the call it ended."""
+        started = time.monotonic()
+        answers: list[Answer] = [None] * len(calls)
+        waiting: list[tuple[int, Request]] = []
+        for index, call in enumerate(calls):
+            try:
+                if call.method in _COMMANDS:
+                    waiting.append((index, _request(call)))
+                    continue
+                # What a caller reads in one message after a command must show the command's effect.
+                self._write(waiting, calls, answers)
+                answers[index] = self._read(call)
+            except BeersError as error:
+                answers[index] = error
+            except Exception as error:
+                self._logger.exception("call failed", method=call.method, correlation_id=call.correlation_id)
+                answers[index] = error
+        self._write(waiting, calls, answers)
+        for call, answer in zip(calls, answers, strict=True):
+            self._log(call, answer, started)
+        return answers
+
+    def _write(self, waiting: list[tuple[int, Request]], calls: Sequence[Call], answers: list[Answer]) -> None:
+        """Commit what is *waiting* and put the answers in their places."""
+        outcomes = self._writer.submit([request for _, request in waiting])
+        for (index, _), outcome in zip(waiting, outcomes, strict=True):
+            if not isinstance(outcome, list):
+                answers[index] = outcome
+            elif calls[index].method == "add_many":
+                answers[index] = [represent_beer(beer) for beer in outcome]
+            else:
+                answers[index] = represent_beer(outcome[0])
+        waiting.clear()
+
+    def _read(self, call: Call) -> Answer:
+        method = self._reads.get(call.method)
+        if method is None:
+            raise InvalidField("method", f"there is no method {call.method!r}"[:100])
+        if call.deadline is not None and call.deadline < time.time():
+            raise DeadlinePassed("")
+        _check_arguments(method, call.method, call.arguments)
+        return method.run(**call.arguments)
+
+    def _get(self, beer_id: object, as_of: object = None) -> Json:
+        identity = fields.beer_id(beer_id)
+        beer = self._reader.beers([identity]).get(identity) if as_of is None else self._past(identity, as_of)
+        if beer is None or beer.removed_at is not None:
+            raise BeerNotFound(str(identity))
+        return represent_beer(beer)
+
+    def _past(self, beer_id: int, as_of: object) -> Beer | None:
+        """Return the beer as it was at a position or a time; None if it was not there yet."""
+        history = self._reader.history(beer_id)
+        if isinstance(as_of, str):
+            time_limit = parse_time("as_of", as_of)
+            return fold(beer_id, ((event.data, event.time) for event in history if event.time <= time_limit))
+        position = fields.whole_number("as_of", as_of, minimum=0)
+        self._require_position(position)
+        return fold(beer_id, ((event.data, event.time) for event in history if event.position <= position))
+
+    def _get_many(self, beer_ids: object) -> list[Json]:
+        if not isinstance(beer_ids, list | tuple) or not 1 <= len(beer_ids) <= commands.BATCH_SIZE:
+            raise InvalidField("beer_ids", f"must be a list of 1 to {commands.BATCH_SIZE} ids")
+        wanted = [fields.beer_id(beer_id, f"beer_ids[{index}]") for index, beer_id in enumerate(beer_ids)]
+        found = self._reader.beers(set(wanted))
+        beers = []
+        for beer_id in wanted:
+            beer = found.get(beer_id)
+            if beer is None or beer.removed_at is not None:
+                raise BeerNotFound(str(beer_id))
+            beers.append(represent_beer(beer))
+        return beers
+
+    def _list(
+        self,
+        page_size: object = 0,
+        page_token: object = "",
+        query: object = "",
+        brewery: object = "",
+        style: object = "",
+        order_by: object = "",
+        show_removed: object = False,  # noqa: FBT002 - an RPC argument
+    ) -> Json:
+        size = items_per_page(page_size)
+        order, descending = _order(order_by)
+        if not isinstance(show_removed, bool):
+            raise InvalidField("show_removed", "must be true or false")
+        filters = (
+            fields.text("query", query, fields.NAME_LENGTH),
+            fields.text("brewery", brewery, fields.BREWERY_LENGTH),
+            fields.text("style", style, fields.STYLE_LENGTH),
+        )
+        arguments = [*filters, order, descending, show_removed]
+        place = read_token(page_token, arguments, (str if order == "name" else (int, float), int))
+        after = None if place is None else (place[0], place[1])
+        # One more than the page holds tells whether there is another page.
+        beers = self._reader.page(BeerQuery(*filters, order, descending, show_removed, size + 1, after))
+        following = ""
+        if len(beers) > size:
+            last = beers[size - 1]
+            following = make_token(arguments, [sort_key(last, order), last.id])
+        return {"beers": [represent_beer(beer) for beer in beers[:size]], "next_page_token": following}
+
+    def _history(self, beer_id: object, page_size: object = 0, page_token: object = "") -> Json:
+        identity = fields.beer_id(beer_id)
+        size = items_per_page(page_size)
+        place = read_token(page_token, [identity], (int,))
+        events = self._reader.history(identity, place[0] if place else 0, size + 1)
+        if not events and not place:
+            raise BeerNotFound(str(identity))
+        log_id = self._reader.head().log_id
+        return {
+            "events": [envelope(event, log_id) for event in events[:size]],
+            "next_page_token": make_token([identity], [events[size - 1].version]) if len(events) > size else "",
+        }
+
+    def _events(self, after: object = 0, limit: object = 100, types: object = None) -> Json:
+        position = fields.whole_number("after", after, minimum=0)
+        number = fields.whole_number("limit", limit, minimum=1)
+        known = {kind.__name__ for kind in EVENT_TYPES}
+        if types is not None and (not isinstance(types, list | tuple) or not known.issuperset(types)):
+            raise InvalidField("types", f"must be a list of {', '.join(sorted(known))}")
+        head = self._require_position(position)
+        events = self._reader.events(position, min(number, EVENTS_MAXIMUM), types or ())
+        return {
+            "events": [envelope(event, head.log_id) for event in events],
+            "head": head.position,
+            "log_id": head.log_id,
+        }
+
+    def _ping(self) -> Json:
+        head = self._reader.head()
+        return {"log_id": head.log_id, "head": head.position, "version": VERSION}
+
+    def _require_position(self, position: int) -> Head:
+        head = self._reader.head()
+        if position > head.position:
+            raise PositionOutOfRange(str(position), str(head.position), head.log_id)
+        return head
+
+    def _log(self, call: Call, answer: Answer, started: float) -> None:
+        is_command = call.method in _COMMANDS
+        (self._logger.info if is_command else self._logger.debug)(
+            "command" if is_command else "read",
+            method=call.method,
+            request_id=call.arguments.get("request_id") or call.call_id,
+            correlation_id=call.correlation_id,
+            outcome=type(answer).__name__ if isinstance(answer, Exception) else "ok",
+            duration_ms=round((time.monotonic() - started) * 1000, 3),
+        )
+
+
+def _method(run: Callable[..., Any], *arguments: str) -> _Method:
+    """Return the method that takes *arguments*; those that end in ``=`` may be left out."""
+    return _Method(
+        run,
+        needs=frozenset(argument for argument in arguments if not argument.endswith("=")),
+        accepts=frozenset(argument.rstrip("=") for argument in arguments),
+    )
+
+
+def _add(**beer: object) -> tuple[Command, ...]:
+    return (commands.add(**beer),)
+
+
+def _update(beer_id: object, **changes: object) -> tuple[Command, ...]:
+    return (commands.update(beer_id, changes),)
+
+
+_COMMANDS: Mapping[str, _Method] = {
+    "add": _method(_add, "name", "brewery=", "style=", "abv=", "ibu=", "description="),
+    "add_many": _method(commands.add_many, "beers"),
+    "rename": _method(lambda beer_id, name: (commands.rename(beer_id, name),), "beer_id", "name"),
+    "update": _Method(_update, needs=frozenset({"beer_id"}), accepts=None),
+    "remove": _method(lambda beer_id: (commands.remove(beer_id),), "beer_id"),
+    "restore": _method(lambda beer_id: (commands.restore(beer_id),), "beer_id"),
+}
+
+
+def _request(call: Call) -> Request:
+    """Return the request that *call*, of a command, makes; raises `InvalidField`."""
+    arguments = dict(call.arguments)
+    request_id = arguments.pop("request_id", None)
+    expected_version = arguments.pop("expected_version", None)
+    method = _COMMANDS[call.method]
+    _check_arguments(method, call.method, arguments)
+    return Request(
+        commands=method.run(**arguments),
+        request_id=call.call_id if request_id is None else fields.request_id(request_id),
+        correlation_id=call.correlation_id,
+        expected_version=fields.expected_version(expected_version),
+        deadline=float("inf") if call.deadline is None else time.monotonic() + call.deadline - time.time(),
+    )
+
+
+def _check_arguments(method: _Method, name: str, arguments: Mapping[str, Any]) -> None:
+    given = arguments.keys()
+    missing = method.needs - given
+    if missing:
+        raise InvalidField(min(missing), f"is missing; {name} needs it")
+    unknown = given - method.accepts if method.accepts is not None else None
+    if unknown:
+        raise InvalidField(min(unknown), f"is no argument of {name}")
+
+
+def _order(order_by: object) -> tuple[str, bool]:
+    """Return the column that *order_by* names, and whether it is to be descended."""
+    column, _, direction = order_by.strip().partition(" ") if isinstance(order_by, str) else ("?", "", "")
+    if column not in {"", *ORDERS} or direction not in {"", "asc", "desc"}:
+        raise InvalidField("order_by", f"must be one of {', '.join(ORDERS)}, or one of them followed by desc")
+    return column or "id", direction == "desc"

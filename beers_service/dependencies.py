@@ -1,0 +1,151 @@
+"""The composition root: from the configuration to a service that can run calls."""
+
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from nameko.extensions import DependencyProvider
+from structlog.typing import FilteringBoundLogger
+
+from beers_runtime import configuration
+from beers_service.broker import Broker, backoff
+from beers_service.calls import Answer, Call, Calls
+from beers_service.domain.errors import BeersError, InvalidField, StoreUnavailable
+from beers_service.publisher import AmqpPublisher
+from beers_service.relay import Relay
+from beers_service.representation import Json, represent_error
+from beers_service.store import migrations
+from beers_service.store.engine import connect
+from beers_service.store.event_log import SqlEventLog
+from beers_service.store.reader import SqlReader
+from beers_service.store.relay_cursor import SqlRelayCursor
+from beers_service.transport import logger_of
+from beers_service.writer import Writer
+
+FORGET_EVERY = 60
+"""Seconds between two looks for answers that are old enough to be forgotten."""
+
+FORGET_BATCH = 1000
+
+CALLS_MAXIMUM = 1000
+"""How many calls one message may hold."""
+
+
+class BoundCalls:
+    """The calls of one message: what the service's methods work with."""
+
+    def __init__(self, calls: Calls, context: Mapping[str, Any]) -> None:
+        self._calls = calls
+        self._context = context
+
+    def one(self, method: str, **arguments: Any) -> Any:
+        """Run one call and return its result; raises what it ended in."""
+        answer = self._run([self._call(method, arguments)])[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def many(self, calls: object) -> list[Json]:
+        """Run calls in order; return for each ``{"result", "error"}``, of which one is None.
+
+        Raises:
+            InvalidField: If *calls* is not a list of ``{"method", "kwargs"}``.
+        """
+        if not isinstance(calls, list) or len(calls) > CALLS_MAXIMUM:
+            raise InvalidField("calls", f"must be a list of at most {CALLS_MAXIMUM} calls")
+        return [
+            {"result": None, "error": represent_error(answer)}
+            if isinstance(answer, Exception)
+            else {"result": answer, "error": None}
+            for answer in self._run([self._parse(index, call) for index, call in enumerate(calls)])
+        ]
+
+    def _run(self, calls: Sequence[Call]) -> list[Answer]:
+        return self._calls.run(calls)
+
+    def _parse(self, index: int, call: object) -> Call:
+        if not isinstance(call, dict) or not isinstance(call.get("method"), str):
+            raise InvalidField(f"calls[{index}]", "must be an object with a method and kwargs")
+        arguments = call.get("kwargs", {})
+        if not isinstance(arguments, dict):
+            raise InvalidField(f"calls[{index}].kwargs", "must be an object")
+        deadline = call.get("deadline")
+        if deadline is not None and not isinstance(deadline, int | float):
+            raise InvalidField(f"calls[{index}].deadline", "must be a number of seconds since 1970")
+        correlation_id = call.get("correlation_id") or self._context["correlation_id"]
+        return Call(
+            method=call["method"],
+            arguments=arguments,
+            call_id=f"{self._context['call_id']}-{index}",
+            correlation_id=str(correlation_id)[:128],
+            deadline=deadline,
+        )
+
+    def _call(self, method: str, arguments: Mapping[str, Any]) -> Call:
+        context = self._context
+        return Call(method, arguments, context["call_id"], context["correlation_id"], context.get("deadline"))
+
+
+class CallsProvider(DependencyProvider):
+    """Gives each worker the calls of its message, and runs what has to run beside them: relay and retention."""
+
+    def setup(self) -> None:
+        """Open the store and build everything on it; waits for a store that is away."""
+        config = self.container.config
+        logger = self._logger = logger_of(config)
+        self._retention = timedelta(days=configuration.number(config, "REQUEST_RETENTION_DAYS", 0.01, 3650))
+        heartbeat = configuration.integer(config, "HEARTBEAT", 1, 3600)
+        broker = Broker(configuration.text(config, "AMQP_URI"), heartbeat, ssl=config.get("AMQP_SSL"))
+        self._engine = connect(configuration.text(config, "DATABASE_URL"))
+        self._await_store()
+        self._log = SqlEventLog(self._engine)
+        reader = SqlReader(self._engine)
+        log_id = reader.head().log_id
+        self._relay = Relay(reader, SqlRelayCursor(self._engine), AmqpPublisher(broker, log_id), logger)
+        self._calls = Calls(Writer(self._log, reader, _now, self._relay.wake), reader, logger)
+        self._stopping = False
+
+    def start(self) -> None:
+        """Start the relay and the retention."""
+        self._relay_thread = self.container.spawn_managed_thread(self._relay.run, identifier="relay")
+        self._retention_thread = self.container.spawn_managed_thread(self._forget, identifier="retention")
+
+    def stop(self) -> None:
+        """Let the relay finish the window that it has in hand; the container has no workers left by now."""
+        self._retention_thread.kill()
+        self._relay.stop()
+        self._relay_thread.wait()
+        self._engine.dispose()
+
+    def get_dependency(self, worker_ctx: Any) -> BoundCalls:
+        """Return the calls of this worker's message."""
+        return BoundCalls(self._calls, worker_ctx.data)
+
+    def _await_store(self) -> None:
+        pauses = backoff()
+        while True:
+            try:
+                migrations.require_current(self._engine)
+            except StoreUnavailable as error:
+                pause = next(pauses)
+                self._logger.warning("store unavailable", error=str(error), retry_in=round(pause, 2))
+                time.sleep(pause)
+            else:
+                return
+
+    def _forget(self) -> None:
+        """Delete answers past their time, a few at a time; never raises, which would end the process."""
+        while True:
+            time.sleep(FORGET_EVERY)
+            try:
+                while self._log.forget_answers(_now() - self._retention, FORGET_BATCH) == FORGET_BATCH:
+                    time.sleep(0.1)
+            except BeersError as error:
+                self._logger.warning("answers not forgotten", error=str(error))
+            except Exception:
+                self._logger.exception("answers not forgotten")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,54 @@
+"""Page tokens: where the next page starts, opaque to the caller and bound to his other arguments."""
+
+import base64
+import binascii
+import hashlib
+from typing import Any
+
+import orjson
+
+from beers_service.domain.errors import InvalidField
+from beers_service.domain.fields import whole_number
+
+PAGE_SIZE = 50
+PAGE_SIZE_MAXIMUM = 1000
+
+
+def items_per_page(value: object) -> int:
+    """Return how many items a page holds: 50 if *value* is 0, never more than 1,000."""
+    return min(whole_number("page_size", value, minimum=0) or PAGE_SIZE, PAGE_SIZE_MAXIMUM)
+
+
+def make_token(arguments: list[Any], place: list[Any]) -> str:
+    """Return the token for *place* within the listing that *arguments* describe."""
+    return base64.urlsafe_b64encode(orjson.dumps([_digest(arguments), *place])).decode().rstrip("=")
+
+
+def read_token(token: object, arguments: list[Any], kinds: tuple[type | tuple[type, ...], ...]) -> list[Any] | None:
+    """Return the place that *token* names, None if it is empty.
+
+    Args:
+        token: What the caller gave.
+        arguments: His other arguments, as in `make_token`.
+        kinds: The types of the place's parts.
+
+    Raises:
+        InvalidField: If it is no token, or one of a listing with other arguments.
+    """
+    if not isinstance(token, str):
+        raise InvalidField("page_token", "must be text")
+    if not token:
+        return None
+    try:
+        digest, *place = orjson.loads(base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True))
+    except (binascii.Error, ValueError, TypeError) as error:
+        raise InvalidField("page_token", "is no page token; take it from the page before") from error
+    if digest != _digest(arguments):
+        raise InvalidField("page_token", "belongs to a listing with other arguments; start again without it")
+    if len(place) != len(kinds) or not all(map(isinstance, place, kinds)):
+        raise InvalidField("page_token", "is no page token; take it from the page before")
+    return list(place)
+
+
+def _digest(arguments: list[Any]) -> str:
+    return hashlib.blake2b(orjson.dumps(arguments), digest_size=6).hexdigest()
