@@ -4,7 +4,12 @@ It does what ``nameko run`` does and what that lacks: the logs, a limit to the t
 signal that does not wait, one line instead of a traceback when the configuration is at fault.
 """
 
-import eventlet
+import warnings
+
+# README says openly what eventlet says here at every start.
+warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated", category=DeprecationWarning)
+
+import eventlet  # noqa: E402
 
 eventlet.monkey_patch()
 

@@ -112,7 +112,7 @@ def _folded(connection: Connection, problems: list[str]) -> Iterator[Beer]:
     """Yield every beer as its history says, by id; what is wrong with a history goes to *problems*."""
     columns = schema.events.c
     by_beer = select(schema.events).order_by(columns.beer_id, columns.version)
-    rows = connection.execution_options(yield_per=_PAGE).execute(by_beer)
+    rows = connection.execute(by_beer, execution_options={"yield_per": _PAGE})
     for beer_id, group in groupby(map(codec.event_from_row, rows), key=lambda event: event.beer_id):
         history = list(group)
         if [event.version for event in history] != list(range(1, len(history) + 1)):

@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from nameko.extensions import DependencyProvider
-from structlog.typing import FilteringBoundLogger
 
 from beers_runtime import configuration
 from beers_service.broker import Broker, backoff

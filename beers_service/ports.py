@@ -220,7 +220,7 @@ class RelayCursor(Protocol):
         ...
 
     def resign(self) -> None:
-        """Let somebody else lead."""
+        """Let somebody else lead; this cursor is of no further use."""
         ...
 
     def wait(self, timeout: float) -> None:

@@ -15,6 +15,9 @@ Stock clients notice no difference. What is different, and why:
 
 import hashlib
 import inspect
+import json
+import logging
+import math
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -222,7 +225,7 @@ class RequestConsumer(SharedExtension):
         try:
             body = orjson.loads(message.body)
         except orjson.JSONDecodeError as error:
-            raise MalformedRequest(f"the body is not JSON: {error}") from error
+            raise MalformedRequest(_why_not_json(message.body, error)) from error
         if (
             not isinstance(body, dict)
             or not isinstance(body.get("args"), list)
@@ -327,6 +330,8 @@ def logger_of(config: dict[str, Any]) -> FilteringBoundLogger:
             level=configuration.choice(config, "LOG_LEVEL", logs.LEVELS),
             style=configuration.choice(config, "LOG_FORMAT", logs.STYLES),
         )
+        # It tells of every refused command as of a crash, with a traceback; our own line says all there is to it.
+        logging.getLogger("nameko.containers").setLevel(logging.ERROR)
     logger: FilteringBoundLogger = config["LOGGER"]
     return logger
 
@@ -365,6 +370,23 @@ def _context(message: Message, reply_to: str) -> dict[str, Any]:
     conversation = context.get("correlation_id")
     context["correlation_id"] = conversation if _is_identifier(conversation) else own if _is_identifier(own) else "-"
     return context
+
+
+def _why_not_json(body: bytes | str, error: ValueError) -> str:
+    """Say what is wrong with *body*; Python's own JSON, which stock clients write, lets NaN and infinity pass."""
+    try:
+        lenient = json.loads(body)
+    except ValueError:
+        return f"the body is not JSON: {error}"
+    return f"{_no_number(lenient, 'body')} is not a number that JSON knows"
+
+
+def _no_number(value: object, path: str) -> str:
+    """Return the path to the first NaN or infinity in *value*; empty if there is none."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return path
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return next(filter(None, (_no_number(item, f"{path}.{key}") for key, item in items)), "")
 
 
 def _is_identifier(value: object) -> bool:

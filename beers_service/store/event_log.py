@@ -82,7 +82,8 @@ class SqlTransaction:
             if self._connection.dialect.name == "postgresql":
                 # It takes a lock of the whole instance at commit: once a batch, not once an event.
                 execute(select(func.pg_notify(NOTIFY_CHANNEL, "")))
-        execute(insert(schema.requests), [codec.answer_columns(answer, at) for answer in answers])
+        if answers:
+            execute(insert(schema.requests), [codec.answer_columns(answer, at) for answer in answers])
 
 
 def read_head(connection: Connection, *, lock: bool = False) -> Head:

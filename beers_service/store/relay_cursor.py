@@ -77,8 +77,10 @@ class SqlRelayCursor:
             return connection.execute(mine).rowcount == 1
 
     def resign(self) -> None:
-        """Let somebody else lead."""
+        """Let somebody else lead; this cursor is of no further use."""
         self._leadership.release()
+        self._woken.close()
+        self._waker.close()
 
     def wait(self, timeout: float) -> None:
         """Wait until something may have been committed, here or elsewhere, for at most *timeout* seconds."""

@@ -1,0 +1,218 @@
+"""What only stores that outlive a process promise: schema, leadership, damage found and mended."""
+
+import multiprocessing
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import text, update
+
+from beers_runtime.configuration import ConfigurationError
+from beers_service import admin
+from beers_service.domain import commands
+from beers_service.domain.errors import OutcomeUnknown, StoreUnavailable
+from beers_service.store import migrations, schema
+from beers_service.store.engine import connect, writing
+from beers_service.store.relay_cursor import SqlRelayCursor
+
+from .conftest import Store, sql_store
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/beers.db"
+    given: str = request.getfixturevalue("postgres_url")
+    return given
+
+
+@pytest.fixture
+def sql(url: str) -> Iterator[Store]:
+    store = sql_store(url)
+    assert store.engine is not None
+    yield store
+    store.engine.dispose()
+
+
+@pytest.fixture
+def cursors(sql: Store, url: str) -> Iterator[list[SqlRelayCursor]]:
+    """The cursors of two processes."""
+    assert sql.engine is not None
+    both = [SqlRelayCursor(connect(url)), SqlRelayCursor(connect(url))]
+    yield both
+    for cursor in both:
+        cursor.resign()
+
+
+def test_the_migrations_lead_to_the_schema_that_the_code_uses(sql: Store) -> None:
+    assert sql.engine is not None
+    with sql.engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), schema.metadata) == []
+
+
+def test_migrating_twice_changes_nothing(sql: Store) -> None:
+    assert sql.engine is not None
+    log_id = sql.reader.head().log_id
+    assert migrations.migrate(sql.engine).before == "0001"
+    assert sql.reader.head().log_id == log_id
+
+
+def test_a_store_at_an_unknown_revision_is_refused_in_one_line(sql: Store) -> None:
+    assert sql.engine is not None
+    with sql.engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    for use in (migrations.require_current, migrations.migrate):
+        with pytest.raises(ConfigurationError, match="at revision 9999, which this version does not know") as refused:
+            use(sql.engine)
+        assert "\n" not in str(refused.value)
+
+
+def test_an_empty_embedded_store_is_migrated_on_the_way(tmp_path: Path) -> None:
+    migrations.require_current(connect(f"sqlite:///{tmp_path}/deep/down/beers.db"))
+    assert sqlite3.connect(tmp_path / "deep/down/beers.db").execute("SELECT position FROM log_head").fetchone() == (0,)
+
+
+def test_an_empty_postgresql_asks_for_its_migration(postgres_url: str) -> None:
+    with pytest.raises(ConfigurationError, match="the store is empty; run `beers admin migrate`"):
+        migrations.require_current(connect(postgres_url))
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "beers.db", "mysql://localhost/beers", "sqlite://", "sqlite:///:memory:", "postgresql://localhost/beers"],
+)
+def test_a_url_that_cannot_work_is_refused_by_its_name(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="DATABASE_URL"):
+        connect(url)
+
+
+def test_sqlite_waits_for_the_disk_at_every_commit(tmp_path: Path) -> None:
+    with connect(f"sqlite:///{tmp_path}/beers.db").connect() as connection:
+        assert connection.execute(text("PRAGMA synchronous")).scalar_one() == 2
+        assert connection.execute(text("PRAGMA journal_mode")).scalar_one() == "wal"
+
+
+def test_only_one_relay_leads_and_the_next_one_goes_on_from_there(cursors: list[SqlRelayCursor]) -> None:
+    first, second = cursors
+    assert first.lead() == 0
+    assert second.lead() is None
+    assert first.advance(3)
+    first.resign()
+    assert second.lead() == 3
+
+
+def test_leading_again_needs_no_second_lock(cursors: list[SqlRelayCursor]) -> None:
+    first, second = cursors
+    assert (first.lead(), first.lead()) == (0, 0)
+    first.resign()
+    assert second.lead() == 0
+
+
+def test_a_relay_that_was_deposed_without_noticing_cannot_move_the_cursor(
+    sql: Store, cursors: list[SqlRelayCursor]
+) -> None:
+    assert sql.engine is not None
+    cursor = cursors[0]
+    cursor.lead()
+    with writing(sql.engine) as connection:
+        connection.execute(update(schema.relay).values(epoch=schema.relay.c.epoch + 1))
+    assert not cursor.advance(7)
+    assert cursor.lead() == 0
+
+
+def test_a_commit_by_another_process_ends_a_wait_on_postgresql(postgres_url: str) -> None:
+    store = sql_store(postgres_url)
+    cursor = SqlRelayCursor(connect(postgres_url))
+    cursor.lead()
+    store.run(commands.add("Punk"))
+    cursor.wait(60)
+    cursor.resign()
+
+
+def add_many(url: str, number: int) -> None:
+    """Add 200 beers from a process of its own."""
+    store = sql_store(url)
+    for index in range(200):
+        outcome = store.run(commands.add("beer"), request_id=f"{number}-{index}")
+        assert isinstance(outcome, list), outcome
+
+
+def test_processes_share_a_store_without_gaps_or_failures(sql: Store, url: str) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    processes = [spawn.Process(target=add_many, args=[url, number]) for number in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert [event.position for event in sql.reader.events(0, 1000)] == list(range(1, 601))
+
+
+def test_a_sound_store_verifies_and_rebuilds_to_itself(sql: Store, url: str) -> None:
+    for beer in range(1, 4):
+        sql.run(commands.add(f"beer {beer}", abv=beer))
+        sql.run(commands.rename(beer, "x"))
+    before = sql.reader.beers([1, 2, 3])
+    seen: list[tuple[int, int]] = []
+    assert admin.verify(url, lambda *step: seen.append(step)) == admin.Verification(events=6, beers=3, problems=[])
+    assert admin.rebuild(url, lambda *step: seen.append(step)) == 3
+    assert sql.reader.beers([1, 2, 3]) == before
+    assert seen == [(3, 3), (3, 3)]
+
+
+def test_damage_is_found_and_rebuilding_mends_what_the_log_can_tell(sql: Store, url: str) -> None:
+    assert sql.engine is not None
+    sql.run(commands.add("Punk"))
+    sql.run(commands.add("Jever"))
+    with sql.engine.begin() as connection:
+        connection.execute(text("UPDATE beers SET name = 'Pils' WHERE id = 1"))
+        connection.execute(text("DELETE FROM beers WHERE id = 2"))
+    problems = admin.verify(url, lambda *_: None).problems
+    assert [problem.split(" ")[1] for problem in problems] == ["1", "2", "are"]
+    admin.rebuild(url, lambda *_: None)
+    assert admin.verify(url, lambda *_: None).problems == []
+
+
+def test_a_gap_in_the_log_is_found_and_not_rebuilt_from(sql: Store, url: str) -> None:
+    assert sql.engine is not None
+    sql.run(commands.add("Punk"))
+    sql.run(commands.rename(1, "x"))
+    sql.run(commands.rename(1, "y"))
+    with sql.engine.begin() as connection:
+        connection.execute(text("DELETE FROM events WHERE position = 2"))
+    assert admin.verify(url, lambda *_: None).problems[:2] == [
+        "the log ends at 3, its last event is 3, and it holds 2",
+        "the history of beer 1 has a gap",
+    ]
+    with pytest.raises(LookupError, match="has a gap"):
+        admin.rebuild(url, lambda *_: None)
+    assert sql.reader.beers([1])[1].name == "y"
+
+
+def test_an_event_of_a_newer_version_is_not_guessed_at(sql: Store) -> None:
+    assert sql.engine is not None
+    sql.run(commands.add("Punk"))
+    with sql.engine.begin() as connection:
+        connection.execute(update(schema.events).values(schema=99))
+    with pytest.raises(LookupError, match="schema 99, which this version cannot read"):
+        sql.reader.events(0, 1)
+
+
+def test_a_store_that_is_away_is_unavailable_and_says_that_nothing_was_done() -> None:
+    store = connect("postgresql+psycopg2://beers:s3cret@127.0.0.1:1/beers")
+    with pytest.raises(StoreUnavailable, match="nothing was done") as refused:
+        migrations.require_current(store)
+    assert "s3cret" not in str(refused.value)
+
+
+def test_a_session_that_dies_in_the_commit_leaves_the_outcome_unknown(postgres_url: str) -> None:
+    store, other = sql_store(postgres_url), connect(postgres_url)
+    assert store.engine is not None
+    with pytest.raises(OutcomeUnknown), writing(store.engine) as connection:  # noqa: PT012 - the commit raises
+        backend = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
+        with other.begin() as assassin:
+            assassin.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": backend})
+            assassin.execute(text("SELECT pg_sleep(0.2)"))
