@@ -7,11 +7,14 @@ signal that does not wait, one line instead of a traceback when the configuratio
 import warnings
 
 # README says openly what eventlet says here at every start.
-warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated", category=DeprecationWarning)
+warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
 
 import eventlet  # noqa: E402
+import eventlet.debug  # noqa: E402
 
 eventlet.monkey_patch()
+# What a green thread raises reaches whoever waits for it; the hub need not print it as well.
+eventlet.debug.hub_exceptions(False)  # noqa: FBT003 - its only argument
 
 # Everything below has to find the patched modules.
 import argparse  # noqa: E402

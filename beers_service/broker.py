@@ -6,7 +6,9 @@ so does a polite goodbye. So every send and every read has a time limit, and who
 
 import itertools
 import random
+import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import amqp
@@ -62,6 +64,17 @@ def send(channel: amqp.Channel, body: bytes, exchange: str, routing_key: str, **
 def drop(connection: amqp.Connection) -> None:
     """End *connection* without a word to the broker, which may not be listening."""
     connection.collect()
+
+
+def interrupt(connection: amqp.Connection) -> None:
+    """Make whoever reads from *connection*, in another green thread, find it broken at once.
+
+    Closing the socket under him would not do: the hub forgets a closed socket, and him with it, until his time limit.
+    """
+    # To ask an ended connection for its socket would connect it anew.
+    if connection.connected:
+        with suppress(OSError):  # It is broken already.
+            connection.sock.shutdown(socket.SHUT_RDWR)
 
 
 def backoff(first: float = 0.1, longest: float = 3.0) -> Iterator[float]:

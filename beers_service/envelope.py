@@ -51,5 +51,5 @@ def message(event: StoredEvent, log_id: str) -> tuple[bytes, dict[str, Any]]:
         "message_id": content["id"],
         "correlation_id": event.correlation_id,
         "type": content["type"],
-        "headers": headers,
+        "application_headers": headers,
     }

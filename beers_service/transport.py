@@ -40,7 +40,7 @@ from structlog.typing import FilteringBoundLogger
 
 from beers_runtime import configuration, logs
 from beers_runtime.configuration import ConfigurationError
-from beers_service.broker import BROKER_ERRORS, SEND_TIMEOUT, Broker, backoff, drop, send
+from beers_service.broker import BROKER_ERRORS, SEND_TIMEOUT, Broker, backoff, drop, interrupt, send
 from beers_service.domain.errors import DeadlinePassed
 
 EXCHANGE = "nameko-rpc"
@@ -90,7 +90,7 @@ class RequestConsumer(SharedExtension):
 
     def start(self) -> None:
         """Begin to consume; return once that has succeeded, or has failed and is being tried again."""
-        self._thread = self.container.spawn_managed_thread(self._run, identifier="request consumer")
+        self._thread = self.container.spawn_managed_thread(self._consume_always, identifier="request consumer")
         self._first_attempt.wait()
 
     def stop_consuming(self) -> None:
@@ -121,11 +121,19 @@ class RequestConsumer(SharedExtension):
             time.sleep(0.01)
         if self._channel is not None:
             self._lose(self._channel)
-        if self._thread is not None and not self._thread.dead:
+        if self._thread is not None:
             self._thread.kill()
 
-    def _run(self) -> None:
+    def _consume_always(self) -> None:
         """Consume until stopped, over as many connections as it takes."""
+        try:
+            self._reconnect_always()
+        finally:
+            # Its failure ends the container, which comes back to us: nobody may kill the thread that does that.
+            self._thread = None
+            self._attempted()
+
+    def _reconnect_always(self) -> None:
         pauses = backoff()
         while not self._stopping:
             began = time.monotonic()
@@ -190,7 +198,7 @@ class RequestConsumer(SharedExtension):
                 connection.heartbeat_tick()
             except BROKER_ERRORS as error:
                 self._logger.warning("broker is silent", error=str(error))
-                drop(connection)
+                interrupt(connection)
                 return
 
     def _on_message(self, channel: amqp.Channel, message: Message) -> None:
@@ -279,7 +287,7 @@ class RequestConsumer(SharedExtension):
         self._logger.error("message rejected", reason=reason, routing_key=message.delivery_info["routing_key"])
         headers = {"x-reason": reason, "x-routing-key": message.delivery_info["routing_key"]}
         body = message.body if isinstance(message.body, bytes) else str(message.body).encode()
-        send(channel, body, "", self._dead_letters, delivery_mode=2, headers=headers)
+        send(channel, body, "", self._dead_letters, delivery_mode=2, application_headers=headers)
         channel.basic_ack(message.delivery_tag)
 
     def _say(self, speaker: Any, method: Any, signature: str, arguments: tuple[Any, ...]) -> None:
@@ -292,7 +300,7 @@ class RequestConsumer(SharedExtension):
     def _lose(self, channel: Any) -> None:
         """End the connection of *channel*, if it has not ended yet; the consuming thread notices."""
         if channel is not None and channel.connection is not None:
-            drop(channel.connection)
+            interrupt(channel.connection)
 
 
 class Rpc(Entrypoint):
@@ -376,7 +384,7 @@ def _why_not_json(body: bytes | str, error: ValueError) -> str:
     """Say what is wrong with *body*; Python's own JSON, which stock clients write, lets NaN and infinity pass."""
     try:
         lenient = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return f"the body is not JSON: {error}"
     return f"{_no_number(lenient, 'body')} is not a number that JSON knows"
 

@@ -1,0 +1,274 @@
+"""What the stock Nameko stumbles over, one test each; none passes without its guard."""
+
+import re
+import signal
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any
+
+import amqp
+import pytest
+from nameko.standalone.rpc import ClusterRpcProxy
+
+from beers_cli.rabbitmq import RabbitMQNode
+
+from .conftest import PATIENCE, Process, Start, Wire, eventually
+
+GOOD = {"args": [], "kwargs": {}}
+SLOW = ("-m", "nameko", "run", "--config", "config.yaml", "tests.service.slow_service")
+
+
+@pytest.mark.parametrize(
+    ("what", "body", "properties"),
+    [
+        ("no reply_to", GOOD, {"reply_to": None}),
+        ("empty reply_to", GOOD, {"reply_to": ""}),
+    ],
+)
+def test_a_request_that_cannot_be_answered_goes_to_the_dead_letters(
+    start: Start, wire: Wire, what: str, body: Any, properties: dict[str, Any]
+) -> None:
+    service = start()
+    wire.send(body, **properties)
+    letter = wire.get("beers.dead-letters")
+    headers = letter.properties["application_headers"]
+    assert headers == {"x-reason": "no reply_to", "x-routing-key": "beers.ping"}, what
+    assert "result" in wire.answer(wire.send(GOOD))
+    assert service.alive()
+
+
+@pytest.mark.parametrize(
+    ("body", "properties", "told"),
+    [
+        (GOOD, {"content_type": None}, "MalformedRequest content_type must be application/json"),
+        (GOOD, {"content_type": "application/x-python-serialize"}, "MalformedRequest content_type"),
+        (
+            GOOD,
+            {"application_headers": {"nameko.call_id_stack": 7}},
+            "MalformedRequest the header nameko.call_id_stack",
+        ),
+        (GOOD, {"application_headers": {"nameko.call_id_stack": [{}]}}, "MalformedRequest the header"),
+        (GOOD, {"application_headers": {"nameko.deadline": "soon"}}, "MalformedRequest the header nameko.deadline"),
+        (b"{", {}, "MalformedRequest the body is not JSON"),
+        (b"\xff\xfe", {}, "MalformedRequest the body is not JSON"),
+        (b"", {}, "MalformedRequest the body is not JSON"),
+        (b"[" * 100_000, {}, "MalformedRequest the body is not JSON"),
+        (b'{"args": [NaN], "kwargs": {}}', {}, "MalformedRequest body.args.0 is not a number that JSON knows"),
+        ({"args": []}, {}, "MalformedRequest the body must be an object"),
+        ({"args": {}, "kwargs": []}, {}, "MalformedRequest the body must be an object"),
+        ([], {}, "MalformedRequest the body must be an object"),
+        ({"args": [1], "kwargs": {}}, {}, "IncorrectSignature too many positional arguments"),
+    ],
+)
+def test_a_malformed_request_is_answered_and_the_service_lives_on(
+    start: Start, wire: Wire, body: Any, properties: dict[str, Any], told: str
+) -> None:
+    service = start()
+    error = wire.answer(wire.send(body, **properties))["error"]
+    assert f"{error['exc_type']} {error['value']}".startswith(told)
+    assert wire.answer(wire.send(GOOD))["error"] is None
+    assert service.alive()
+
+
+def test_json_is_data_and_never_an_instruction_to_the_decoder(start: Start, wire: Wire) -> None:
+    """Kombu's own JSON would turn this into a date."""
+    start()
+    disguised = {"__type__": "datetime", "__value__": "2026-11-23T12:00:00"}
+    error = wire.answer(wire.call("add", name=disguised))["error"]
+    assert error["exc_args"] == ["name", "must be text"]
+
+
+def test_no_answer_can_break_the_worker_that_gives_it(start: Start, wire: Wire) -> None:
+    service = start(*SLOW)
+    assert wire.answer(wire.call("odd"))["error"]["exc_type"] == "UnserializableValueError"
+    assert wire.answer(wire.call("broken"))["error"]["exc_type"] == "ZeroDivisionError"
+    assert service.alive()
+
+
+def test_calls_that_run_during_the_shutdown_are_answered_and_run_once(start: Start, wire: Wire, tmp_path: Path) -> None:
+    service = start(*SLOW)
+    runs = tmp_path / "runs"
+    calls = [wire.call("slow", file=str(runs), seconds=1.5) for _ in range(5)]
+    eventually(lambda: runs.exists() and len(runs.read_text().split()) == 5)
+    service.signal(signal.SIGTERM)
+    assert [wire.answer(call)["result"] for call in calls] == ["done"] * 5
+    assert service.wait() == 0
+    start(*SLOW)
+    wire.answer(wire.call("slow", file=str(tmp_path / "other"), seconds=0))
+    assert len(runs.read_text().split()) == 5
+
+
+def test_a_stop_that_takes_too_long_is_cut_short_and_the_call_is_delivered_again(
+    start: Start, wire: Wire, tmp_path: Path
+) -> None:
+    """Runs the real runner around the slow service."""
+    runs = tmp_path / "runs"
+    runner = (
+        "import sys; import beers_service.__main__ as runner; from tests.service.slow_service import SlowService;"
+        "runner.BeersService = SlowService; sys.exit(runner.main())"
+    )
+    service = start("-c", runner, GRACE="0.5")
+    call = wire.call("slow", file=str(runs), seconds=60)
+    eventually(runs.exists)
+    began = time.monotonic()
+    assert service.stop() == 1
+    assert time.monotonic() - began < 5
+    start("-c", runner)
+    eventually(lambda: len(runs.read_text().split()) == 2)
+    assert all(known != call for known, _ in wire.answers)
+
+
+def test_a_second_signal_does_not_wait(start: Start, wire: Wire, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    runner = (
+        "import sys; import beers_service.__main__ as runner; from tests.service.slow_service import SlowService;"
+        "runner.BeersService = SlowService; sys.exit(runner.main())"
+    )
+    service = start("-c", runner, GRACE="60")
+    wire.call("slow", file=str(runs), seconds=60)
+    eventually(runs.exists)
+    service.signal(signal.SIGTERM)
+    time.sleep(0.5)
+    assert service.alive()
+    service.signal(signal.SIGTERM)
+    assert service.wait(3) == 1
+
+
+def test_a_killed_service_runs_nothing_twice(start: Start, wire: Wire, tmp_path: Path) -> None:
+    """Commands without a request id, delivered again because their answers never left."""
+    service = start()
+    calls = [wire.call("add", name=f"beer {number}") for number in range(300)]
+    database = sqlite3.connect(tmp_path / "beers.db")
+    eventually(lambda: database.execute("SELECT position FROM log_head").fetchone()[0] > 20)
+    service.kill()
+    start()
+    answers = [wire.answer(call)["result"] for call in calls]
+    assert sorted(answer["id"] for answer in answers) == list(range(1, 301))
+    assert database.execute("SELECT count(*), max(position) FROM events").fetchone() == (300, 300)
+    database.close()
+
+
+def test_a_request_whose_caller_has_given_up_is_not_run(start: Start, wire: Wire) -> None:
+    start().stop()
+    late = {"application_headers": {"nameko.deadline": time.time() + 0.2}}
+    by_header = wire.send({"args": ["late"], "kwargs": {}}, "beers.add", **late)
+    wire.send({"args": ["late"], "kwargs": {}}, "beers.add", expiration="200")
+    time.sleep(0.5)
+    start()
+    assert wire.answer(by_header)["error"]["exc_type"] == "DeadlinePassed"
+    assert wire.answer(wire.call("ping"))["result"]["head"] == 0
+
+
+def test_a_queue_declared_otherwise_stops_the_start_with_one_line(start: Start, wire: Wire) -> None:
+    wire.channel.queue_declare("rpc-beers", durable=True, auto_delete=False, arguments={"x-max-length": 5})
+    service = start(ready=False)
+    assert service.wait() == 78
+    lines = [line for line in service.text.splitlines() if not line.startswith("{")]
+    assert len(lines) == 1
+    assert re.match("beers: QUEUE_TYPE=classic: a queue was declared otherwise before .*x-max-length", lines[0])
+
+
+def test_a_quorum_queue_is_declared_where_asked_for(start: Start, wire: Wire) -> None:
+    start(QUEUE_TYPE="quorum")
+    assert wire.answer(wire.send(GOOD))["error"] is None
+    with pytest.raises(amqp.exceptions.PreconditionFailed, match="x-queue-type"):
+        wire.channel.queue_declare("rpc-beers", durable=True, auto_delete=False)
+
+
+@pytest.mark.parametrize(
+    ("environ", "named"),
+    [
+        ({"QUEUE_TYPE": "fast"}, "QUEUE_TYPE must be one of classic, quorum, got 'fast'"),
+        ({"DATABASE_URL": "mysql://me:s3cret@localhost/beers"}, "DATABASE_URL"),
+        ({"DATABASE_URL": "postgresql://me:s3cret@localhost/beers"}, "DATABASE_URL"),
+        ({"HEARTBEAT": "often"}, "HEARTBEAT must be a whole number"),
+        ({"LOG_LEVEL": "LOUD"}, "LOG_LEVEL must be one of"),
+        ({"GRACE": "-1"}, "GRACE must be a number"),
+        ({"MAX_WORKERS": "0"}, "max_workers must be a whole number"),
+        ({"REQUEST_RETENTION_DAYS": "never"}, "REQUEST_RETENTION_DAYS"),
+        ({"BEERS_CONFIG": "/nowhere/config.yaml"}, "cannot read /nowhere/config.yaml"),
+    ],
+)
+def test_a_wrong_value_stops_the_start_with_one_line_that_names_it(
+    start: Start, environ: dict[str, str], named: str
+) -> None:
+    service = start(ready=False, amqp="amqp://127.0.0.1:1/", **environ)
+    assert service.wait() == 78
+    assert service.text.startswith(f"beers: {named}")
+    assert service.text.count("\n") == 1
+    assert "s3cret" not in service.text
+
+
+class TestWithTheBrokerAway:
+    """Starting, stopping and waiting without a broker, and finding it again."""
+
+    @pytest.fixture
+    def broker(self, rabbitmq_node: RabbitMQNode) -> Any:
+        yield rabbitmq_node
+        rabbitmq_node.thaw()
+        if not rabbitmq_node.answers():
+            rabbitmq_node.start()
+
+    def test_the_service_starts_and_stops_without_a_broker(self, start: Start) -> None:
+        service = start(amqp="amqp://127.0.0.1:1/", ready=False)
+        service.await_line("service started")
+        service.await_line("broker connection lost", times=2)
+        began = time.monotonic()
+        assert service.stop() == 0
+        assert time.monotonic() - began < 3
+
+    def test_a_short_absence_of_the_broker_costs_little_more_than_itself(
+        self, start: Start, broker: RabbitMQNode, fresh_amqp_uri: str
+    ) -> None:
+        service = start()
+        broker.kill()
+        service.await_line("broker connection lost", times=2)
+        broker.start()
+        back = time.monotonic()
+        with ClusterRpcProxy({"AMQP_URI": fresh_amqp_uri}, timeout=PATIENCE) as cluster:
+            assert cluster.beers.add("Punk")["id"] == 1
+        assert time.monotonic() - back < 5
+        assert service.alive()
+
+    def test_events_wait_for_the_broker_and_arrive_in_order(
+        self, start: Start, broker: RabbitMQNode, fresh_amqp_uri: str
+    ) -> None:
+        service = start()
+        wire = Wire(fresh_amqp_uri)
+        wire.channel.exchange_declare("beers.events", "topic", durable=True, auto_delete=False)
+        wire.channel.queue_declare("all", durable=True, auto_delete=False)
+        wire.channel.queue_bind("all", "beers.events", "#")
+        answers = [wire.call("add", name="x") for _ in range(50)]
+        for answer in answers:
+            wire.answer(answer)
+        wire.close()
+        broker.kill()
+        broker.start()
+        service.await_line("consuming", times=2)
+        wire = Wire(fresh_amqp_uri)
+        wire.answer(wire.call("add", name="y"))
+        positions: list[int] = []
+        while not positions or positions[-1] < 51:
+            positions.append(wire.get("all").properties["application_headers"]["ce-position"])
+        assert list(dict.fromkeys(positions)) == list(range(1, 52))
+        wire.close()
+
+    def test_a_frozen_broker_holds_nobody(self, start: Start, broker: RabbitMQNode) -> None:
+        service = start(HEARTBEAT="2")
+        broker.freeze()
+        service.await_line("broker connection lost")
+        began = time.monotonic()
+        assert service.stop() == 0
+        assert time.monotonic() - began < 15
+
+    def test_the_service_outlives_a_frozen_broker(
+        self, start: Start, broker: RabbitMQNode, fresh_amqp_uri: str
+    ) -> None:
+        service: Process = start(HEARTBEAT="2")
+        broker.freeze()
+        service.await_line("broker connection lost")
+        broker.thaw()
+        service.await_line("consuming", times=2)
+        with ClusterRpcProxy({"AMQP_URI": fresh_amqp_uri}, timeout=PATIENCE) as cluster:
+            assert cluster.beers.add("Punk")["id"] == 1

@@ -1,0 +1,167 @@
+"""How the relay gets every event to the bus, in order, whatever the bus and the store do."""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+
+import pytest
+import structlog
+
+from beers_service.domain import commands
+from beers_service.domain.errors import StoreUnavailable
+from beers_service.ports import PublishingFailed, StoredEvent
+from beers_service.relay import Relay
+from beers_service.store.memory import MemoryStore
+from beers_service.writer import Request, Writer
+
+PATIENCE = 10
+
+
+class Bus:
+    """A bus that keeps what it is told, and fails as it is told to."""
+
+    def __init__(self) -> None:
+        self.told: list[int] = []
+        self.windows: list[int] = []
+        self.fail: Callable[[list[int]], None] = lambda _positions: None
+        self.closed = False
+
+    def publish(self, events: Iterable[StoredEvent]) -> None:
+        positions = [event.position for event in events]
+        self.windows.append(len(positions))
+        self.fail(positions)
+        self.told += positions
+
+    def keep_alive(self) -> None:
+        """Nothing to keep alive."""
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Scene:
+    """A store, a bus, and the relay between them in a thread of its own."""
+
+    def __init__(self) -> None:
+        self.store = MemoryStore()
+        self.bus = Bus()
+        self.log = structlog.testing.CapturingLogger()
+        self.relay = Relay(self.store, self.store, self.bus, structlog.wrap_logger(self.log, processors=[]))
+        self.thread = threading.Thread(target=self.relay.run, daemon=True)
+        self._writer = Writer(self.store, self.store, lambda: datetime(2026, 11, 23, tzinfo=UTC), self.relay.wake)
+        self._added = 0
+
+    def add(self, number: int) -> None:
+        requests = [Request((commands.add("x"),), f"{self._added + index}", "c") for index in range(number)]
+        self._added += number
+        self._writer.submit(requests)
+
+    def stop(self) -> None:
+        self.relay.stop()
+        self.thread.join(PATIENCE)
+        assert not self.thread.is_alive()
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+@pytest.fixture
+def scene() -> Iterator[Scene]:
+    scene = Scene()
+    yield scene
+    if scene.thread.is_alive():
+        scene.stop()
+
+
+def test_everything_in_the_log_is_told_in_order_in_windows(scene: Scene) -> None:
+    scene.add(1200)
+    scene.thread.start()
+    eventually(lambda: scene.store.lead() == 1200)
+    assert scene.bus.told == list(range(1, 1201))
+    assert scene.bus.windows == [500, 500, 200]
+
+
+def test_a_commit_wakes_the_relay_at_once(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("beers_service.relay.POLL", 3600)
+    scene.thread.start()
+    for number in range(1, 4):
+        scene.add(1)
+        eventually(lambda number=number: len(scene.bus.told) == number)
+
+
+def test_what_was_not_confirmed_is_told_again_and_nothing_is_skipped(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("beers_service.relay.WINDOW", 10)
+    failures = iter([True, False, True, True, False, False, True])
+
+    def fail(positions: list[int]) -> None:
+        if next(failures, False):
+            # Some of the window has gone out all the same.
+            scene.bus.told += positions[:3]
+            raise PublishingFailed("no confirm")
+
+    scene.bus.fail = fail
+    scene.add(50)
+    scene.thread.start()
+    eventually(lambda: scene.store.lead() == 50)
+    assert list(dict.fromkeys(scene.bus.told)) == list(range(1, 51))
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("gone"), ValueError("a bug")])
+def test_no_failure_ends_the_relay(scene: Scene, error: Exception) -> None:
+    failures = iter([error, error])
+
+    def fail(_positions: list[int]) -> None:
+        if failure := next(failures, None):
+            raise failure
+
+    scene.bus.fail = fail
+    scene.add(1)
+    scene.thread.start()
+    eventually(lambda: scene.bus.told == [1])
+    assert len(scene.log.calls) == 2
+
+
+def test_stopping_finishes_the_window_in_hand(scene: Scene) -> None:
+    inside, go_on = threading.Event(), threading.Event()
+
+    def fail(_positions: list[int]) -> None:
+        inside.set()
+        assert go_on.wait(PATIENCE)
+
+    scene.bus.fail = fail
+    scene.add(3)
+    scene.thread.start()
+    assert inside.wait(PATIENCE)
+    scene.relay.stop()
+    go_on.set()
+    scene.stop()
+    assert scene.store.lead() == 3
+    assert scene.bus.closed
+
+
+def test_a_relay_that_is_deposed_tells_no_more_until_it_leads_again(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("beers_service.relay.POLL", 0.01)
+    monkeypatch.setattr(scene.store, "advance", lambda _position: False)
+    leading = iter([0, None, None, 0])
+    monkeypatch.setattr(scene.store, "lead", lambda: next(leading, None))
+    scene.add(1)
+    scene.thread.start()
+    eventually(lambda: scene.bus.told == [1, 1])
+
+
+def test_a_gap_is_never_told_over(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene.add(3)
+    whole = scene.store.events
+    monkeypatch.setattr(scene.store, "events", lambda after, limit: [e for e in whole(after, limit) if e.position != 2])
+    scene.thread.start()
+    eventually(lambda: len(scene.log.calls) > 0)
+    assert scene.bus.told == []
