@@ -15,7 +15,7 @@ from beers_cli.rabbitmq import RabbitMQNode
 
 from .conftest import PATIENCE, Process, Start, Wire, eventually
 
-GOOD = {"args": [], "kwargs": {}}
+GOOD: dict[str, Any] = {"args": [], "kwargs": {}}
 SLOW = ("-m", "nameko", "run", "--config", "config.yaml", "tests.service.slow_service")
 
 

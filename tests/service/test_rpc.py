@@ -76,7 +76,8 @@ def test_pages_follow_each_other_and_refuse_other_arguments(beers: Any) -> None:
     for token in ("x", "%%%", "bm9uc2Vuc2U", first["next_page_token"][:-3]):
         with pytest.raises(RemoteError, match="InvalidField page_token"):
             beers.list(style="ipa", page_token=token)
-    for arguments in ({"order_by": "taste"}, {"page_size": -1}, {"show_removed": "yes"}, {"query": 1}):
+    listings: list[dict[str, Any]] = [{"order_by": "taste"}, {"page_size": -1}, {"show_removed": "yes"}, {"query": 1}]
+    for arguments in listings:
         with pytest.raises(RemoteError, match=f"InvalidField {next(iter(arguments))}"):
             beers.list(**arguments)
 
@@ -116,11 +117,12 @@ def test_wrong_arguments_are_named(beers: Any) -> None:
         beers.drink(1)
     with pytest.raises(Exception, match=r"body.kwargs.abv is not a number that JSON knows"):
         beers.add("a", abv=float("nan"))
-    for arguments, field in [
+    wrong: list[tuple[dict[str, Any], str]] = [
         ({"name": " "}, "name"), ({"name": "x" * 201}, "name"), ({"name": "a\x00b"}, "name"),
         ({"name": "a", "abv": 100.01}, "abv"), ({"name": "a", "abv": -1}, "abv"),
         ({"name": "a", "request_id": ""}, "request_id"), ({"name": "a", "expected_version": -1}, "expected_version"),
-    ]:  # fmt: skip
+    ]  # fmt: skip
+    for arguments, field in wrong:
         with pytest.raises(RemoteError, match=f"InvalidField {field}"):
             beers.add(**arguments)
     assert beers.ping()["head"] == 0

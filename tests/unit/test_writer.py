@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from beers_service.domain import commands
+from beers_service.domain.commands import Command
 from beers_service.domain.errors import DeadlinePassed, OutcomeUnknown, Overloaded, StoreUnavailable
 from beers_service.store.memory import MemoryStore, MemoryTransaction
 from beers_service.writer import WAITING, Outcome, Request, Writer
@@ -206,12 +207,17 @@ def test_a_leader_that_is_killed_leaves_nobody_waiting(store: GatedStore, writer
 
 
 def test_a_fingerprint_knows_the_command_and_nothing_else() -> None:
-    def fingerprint(command: commands.Command, version: int | None = None) -> str:
+    def fingerprint(command: Command, version: int | None = None) -> str:
         return Request((command,), "id", "conversation", expected_version=version).fingerprint()
 
     add = commands.add("Punk", abv=5)
     assert fingerprint(add) == fingerprint(commands.add(" Punk ", abv=5.0))
     assert Request((add,), "other", "other", deadline=1).fingerprint() == fingerprint(add)
-    different = [commands.add("Punk"), commands.remove(1), commands.restore(1), commands.update(1, {"abv": None})]
-    assert len({fingerprint(command) for command in [add, *different]}) == 5
+    different: list[Command] = [
+        commands.add("Punk"),
+        commands.remove(1),
+        commands.restore(1),
+        commands.update(1, {"abv": None}),
+    ]
+    assert len({fingerprint(command) for command in (add, *different)}) == 5
     assert fingerprint(add, 0) != fingerprint(add)

@@ -1,0 +1,209 @@
+"""Adaptive batching: Nagle's algorithm without its timer.
+
+With few batches in flight a call leaves at once; with many, calls gather until an answer frees a slot. So an idle
+bridge adds no latency, and a busy one shares the cost of a message, a commit and a disk flush among many calls.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from grpc_bridge.errors import CallFailed, overloaded
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much may travel, and how much may wait.
+
+    Attributes:
+        in_flight: Batches on the way before calls gather.
+        calls: Calls in one batch.
+        size: Bytes of one batch; a call that is larger travels alone.
+        rows: Beers or events that the answers to one batch hold together, as far as they can be foreseen.
+        waiting: Calls that may gather; more are refused.
+        lease: Seconds for which a batch keeps its slot. One that is lost, or with an instance that hangs, must not
+            stop the others; the limit on calls bounds what can be on the way even so.
+    """
+
+    in_flight: int = 2
+    calls: int = 256
+    size: int = 512 * 1024
+    rows: int = 1000
+    waiting: int = 1000
+    lease: float = 1.0
+
+
+class Call:
+    """One call on its way through the bus.
+
+    Attributes:
+        body: The call as the service's `execute` reads it, in JSON.
+        reads: Whether it changes nothing.
+        rows: How many beers or events the answer may hold.
+        deadline: When the caller gets a failure at the latest, in the time of the event loop.
+        request_id: That of a command; empty for a read.
+        answer: Becomes the service's answer, or the failure.
+    """
+
+    __slots__ = ("answer", "body", "deadline", "reads", "request_id", "rows")
+
+    def __init__(
+        self, body: bytes, *, reads: bool, rows: int, deadline: float, request_id: str, answer: asyncio.Future[object]
+    ) -> None:
+        self.body = body
+        self.reads = reads
+        self.rows = rows
+        self.deadline = deadline
+        self.request_id = request_id
+        self.answer = answer
+
+
+class Batch:
+    """Calls that travel in one message, commands before reads.
+
+    Attributes:
+        number: Identifies the batch among those of this process.
+        calls: In the order in which the answers will come.
+        deadline: The latest of its calls' deadlines.
+    """
+
+    __slots__ = ("calls", "deadline", "holds_slot", "number", "timer")
+
+    def __init__(self, number: int, calls: list[Call]) -> None:
+        calls.sort(key=_reads)
+        self.number = number
+        self.calls = calls
+        self.deadline = max(call.deadline for call in calls)
+        self.holds_slot = True
+        self.timer: asyncio.TimerHandle | None = None
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody still waits for an answer."""
+        return not all(call.answer.done() for call in self.calls)
+
+    def body(self) -> bytes:
+        """Return the message."""
+        return b'{"args":[],"kwargs":{"calls":[' + b",".join([call.body for call in self.calls]) + b"]}}"
+
+    def resolve(self, answers: list[object]) -> None:
+        """Hand each caller the answer to its call."""
+        for call, answer in zip(self.calls, answers, strict=True):
+            if not call.answer.done():
+                call.answer.set_result(answer)
+
+    def fail(self, failure: CallFailed) -> None:
+        """Hand every caller the same *failure*."""
+        for call in self.calls:
+            if not call.answer.done():
+                call.answer.set_exception(failure)
+
+
+class Batcher:
+    """Gathers calls into batches and remembers those that are on their way.
+
+    It starts held: `resume` lets batches leave. Within one turn of the event loop all calls share a batch.
+    """
+
+    def __init__(self, send: Callable[[Batch], None], limits: Limits, loop: asyncio.AbstractEventLoop) -> None:
+        self._send = send
+        self._limits = limits
+        self._loop = loop
+        self._waiting: deque[Call] = deque()
+        self._on_the_way: dict[int, Batch] = {}
+        self._slots = limits.in_flight
+        self._numbers = 0
+        self._held = True
+        self._flush_scheduled = False
+
+    def add(self, call: Call) -> None:
+        """Take *call* on.
+
+        Raises:
+            CallFailed: Overloaded, if too many calls wait already.
+        """
+        if len(self._waiting) >= self._limits.waiting:
+            raise overloaded("too many calls are waiting for the service")
+        self._waiting.append(call)
+        self._schedule_flush()
+
+    def hold(self) -> None:
+        """Let no batch leave until `resume`."""
+        self._held = True
+
+    def resume(self) -> None:
+        """Let batches leave again."""
+        self._held = False
+        self._schedule_flush()
+
+    def on_the_way(self) -> list[Batch]:
+        """Return the batches that have left and not been answered, oldest first."""
+        return list(self._on_the_way.values())
+
+    def take(self, number: int) -> Batch | None:
+        """Give up the batch with this number, since its answer came; None if nobody waits for it any more."""
+        batch = self._on_the_way.pop(number, None)
+        if batch is not None:
+            if batch.timer is not None:
+                batch.timer.cancel()
+            self._free_slot(batch)
+        return batch
+
+    def fail_all(self, failure: CallFailed) -> None:
+        """Fail every call, whether it waits or is on its way."""
+        for batch in self.on_the_way():
+            self.take(batch.number)
+            batch.fail(failure)
+        while self._waiting:
+            call = self._waiting.popleft()
+            if not call.answer.done():
+                call.answer.set_exception(failure)
+
+    def _schedule_flush(self) -> None:
+        if self._waiting and self._slots > 0 and not self._held and not self._flush_scheduled:
+            self._flush_scheduled = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_scheduled = False
+        while self._slots > 0 and not self._held:
+            calls = list(self._gathered())
+            if not calls:
+                return
+            self._numbers += 1
+            batch = Batch(self._numbers, calls)
+            self._slots -= 1
+            self._on_the_way[batch.number] = batch
+            batch.timer = self._loop.call_later(self._limits.lease, self._end_lease, batch)
+            self._send(batch)
+
+    def _gathered(self) -> Iterator[Call]:
+        limits = self._limits
+        count = size = rows = 0
+        while self._waiting and count < limits.calls:
+            call = self._waiting[0]
+            if call.answer.done():  # expired, or its caller went away
+                self._waiting.popleft()
+                continue
+            size += len(call.body)
+            rows += call.rows
+            if count and (size > limits.size or rows > limits.rows):
+                return
+            count += 1
+            self._waiting.popleft()
+            yield call
+
+    def _end_lease(self, batch: Batch) -> None:
+        self._free_slot(batch)
+        batch.timer = self._loop.call_at(batch.deadline, self.take, batch.number)
+
+    def _free_slot(self, batch: Batch) -> None:
+        if batch.holds_slot:
+            batch.holds_slot = False
+            self._slots += 1
+            self._schedule_flush()
+
+
+def _reads(call: Call) -> bool:
+    return call.reads

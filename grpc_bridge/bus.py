@@ -1,0 +1,325 @@
+"""The service's RPC, over the broker: calls in batches, deadlines, re-sending, pings.
+
+Only two methods of the service are ever called: `execute`, which takes a batch, and `ping`. A batch that is on its way
+when the connection breaks is sent again over the next one, as long as a caller waits; since every command has a request
+id, the service runs none of them twice.
+"""
+
+import asyncio
+import math
+import random
+import time
+from collections.abc import Coroutine
+from typing import Any, Protocol
+
+import orjson
+from pamqp.common import FieldTable
+from structlog.typing import FilteringBoundLogger
+
+from grpc_bridge.availability import Absence, Availability
+from grpc_bridge.batching import Batch, Batcher, Call, Limits
+from grpc_bridge.errors import CallFailed, deadline_passed
+from grpc_bridge.identifiers import identifiers
+from grpc_bridge.link import Link, LinkLost, NoQueue, Refused, open_link
+
+SERVICE = "beers"
+QUEUE = f"rpc-{SERVICE}"
+
+_SHORTEST_BACKOFF = 0.1  # seconds
+_LONGEST_BACKOFF = 2.0
+_STEADY = 5.0  # seconds after which a connection counts as good, and the next backoff starts anew
+_GOODBYE = 1.0  # seconds for a polite close
+
+
+class Caller(Protocol):
+    """Whoever can call the service."""
+
+    async def call(
+        self,
+        method: str,
+        kwargs: dict[str, Any],
+        *,
+        deadline: float,
+        correlation_id: str,
+        request_id: str = "",
+        rows: int = 1,
+    ) -> Any:
+        """Call *method* and return its result, or raise `CallFailed`. See `Bus.call`."""
+
+
+class Bus:
+    """A Nameko RPC client for one service. `run` keeps it connected; calls may come before that, and wait."""
+
+    def __init__(
+        self,
+        uri: str,
+        *,
+        availability: Availability,
+        logger: FilteringBoundLogger,
+        limits: Limits,
+        heartbeat: int,
+        broker_patience: float,
+    ) -> None:
+        self._uri = uri
+        self._availability = availability
+        self._logger = logger
+        self._heartbeat = heartbeat
+        self._broker_patience = broker_patience
+        self._loop = asyncio.get_running_loop()
+        self._batcher = Batcher(self._send, limits, self._loop)
+        self._identifier = identifiers()
+        self._reply_to = self._identifier()
+        self._pings: dict[str, asyncio.Future[object]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._link: Link | None = None
+        self.connected = asyncio.Event()
+        availability.on_change(self._give_up_if_hopeless)
+
+    async def call(
+        self,
+        method: str,
+        kwargs: dict[str, Any],
+        *,
+        deadline: float,
+        correlation_id: str,
+        request_id: str = "",
+        rows: int = 1,
+    ) -> Any:
+        """Call *method* of the service and return its result.
+
+        Args:
+            method: Its name.
+            kwargs: Its arguments, of what JSON can express.
+            deadline: When to give up, in the time of the event loop.
+            correlation_id: The conversation that this call is part of.
+            request_id: That of a command; a call without one is taken for a read.
+            rows: How many beers or events the answer may hold.
+
+        Raises:
+            CallFailed: With the service's error, or why there is no answer.
+        """
+        if self._availability.refusing:
+            raise self._availability.failure()
+        loop = self._loop
+        if deadline <= loop.time():
+            raise deadline_passed(request_id)
+        body = orjson.dumps(
+            {
+                "method": method,
+                "kwargs": kwargs,
+                "deadline": time.time() + deadline - loop.time(),
+                "correlation_id": correlation_id,
+            }
+        )
+        call = Call(
+            body,
+            reads=not request_id,
+            rows=rows,
+            deadline=deadline,
+            request_id=request_id,
+            answer=loop.create_future(),
+        )
+        self._batcher.add(call)
+        timer = loop.call_at(deadline, self._expire, call)
+        try:
+            answer = await call.answer
+        finally:
+            timer.cancel()
+        return _result(answer)
+
+    async def ping(self, patience: float) -> None:
+        """Ask any instance of the service for a sign of life, and note the answer, if one comes within *patience*."""
+        link = self._link
+        if link is None:
+            return
+        number = f"ping-{self._identifier()}"
+        answer = self._pings[number] = self._loop.create_future()
+        try:
+            async with asyncio.timeout(patience):
+                await self._publish(link, "ping", b'{"args":[],"kwargs":{}}', number, patience)
+                reply = await answer
+        except (LinkLost, NoQueue, Refused, TimeoutError):
+            return  # silence is noticed by the clock
+        finally:
+            del self._pings[number]
+        try:
+            _result(reply)
+        except CallFailed as failure:
+            if self._availability.absence is not Absence.STORE:
+                self._logger.warning("the service answered a ping with an error", error=failure.name)
+            self._availability.answered_ping(self._loop.time(), store=False)
+        else:
+            self._availability.answered_ping(self._loop.time(), store=True)
+
+    async def count_instances(self) -> int | None:
+        """Return how many service instances listen; None without a connection to the broker."""
+        if self._link is None:
+            return None
+        try:
+            return await self._link.consumers(QUEUE)
+        except LinkLost:
+            return None
+
+    async def run(self) -> None:
+        """Connect to the broker, and again whenever the connection is lost, until cancelled."""
+        attempts = 0
+        while True:
+            try:
+                link = await open_link(
+                    self._uri,
+                    self._heartbeat,
+                    self._broker_patience,
+                    f"rpc.reply-beers-bridge-{self._identifier()}",
+                    self._reply_to,
+                    self._on_reply,
+                )
+            except LinkLost as error:
+                if attempts == 0:
+                    self._logger.warning("the broker cannot be reached; trying on", reason=str(error))
+            else:
+                opened_at = self._loop.time()
+                await self._use(link)
+                if self._loop.time() - opened_at > _STEADY:
+                    attempts = 0
+            await asyncio.sleep(backoff(attempts))
+            attempts += 1
+
+    def fail_all(self, failure: CallFailed) -> None:
+        """Fail every call that has no answer yet."""
+        self._batcher.fail_all(failure)
+
+    async def close(self) -> None:
+        """Leave the broker; what is still waiting fails. `run` is to be cancelled before."""
+        self.fail_all(CallFailed("ServiceStopping"))
+        for task in self._tasks:
+            task.cancel()
+        if self._link is not None:
+            await self._link.close(_GOODBYE)
+            self._link = None
+
+    async def _use(self, link: Link) -> None:
+        self._link = link
+        self.connected.set()
+        self._logger.info("connected to the broker")
+        self._availability.connected(self._loop.time())
+        for batch in self._batcher.on_the_way():
+            if batch.wanted:
+                self._send(batch)
+            else:
+                self._batcher.take(batch.number)
+        self._batcher.resume()
+        # Shielded: whoever cancels `run` still wants to say goodbye.
+        reason = await asyncio.shield(link.closed)
+        self._link = None
+        self.connected.clear()
+        self._batcher.hold()
+        self._logger.warning("lost the connection to the broker", reason=reason)
+        self._availability.disconnected(self._loop.time())
+
+    def _send(self, batch: Batch) -> None:
+        if self._link is not None:
+            self._start(self._publish_batch(self._link, batch))
+
+    async def _publish_batch(self, link: Link, batch: Batch) -> None:
+        number = str(batch.number)
+        try:
+            await self._publish(link, "execute", batch.body(), number, batch.deadline - self._loop.time())
+        except LinkLost:
+            return  # sent again over the next one
+        except NoQueue:
+            self._fail(batch, CallFailed("ServiceUnavailable", (), "the service has never been started; try again"))
+        except Refused:
+            self._fail(batch, CallFailed("BrokerUnavailable", (), "the message broker refused the call; try again"))
+
+    async def _publish(self, link: Link, method: str, body: bytes, number: str, expires_in: float) -> None:
+        headers: FieldTable = {
+            "nameko.call_id_stack": [f"beers-bridge.{method}.{number}"],
+            "nameko.correlation_id": number,
+            # Whole seconds, rounded up: aiormq's floats are off by minutes. Each call of a batch has its own, exact.
+            "nameko.deadline": math.ceil(time.time() + expires_in),
+        }
+        await link.publish(
+            f"{SERVICE}.{method}",
+            body,
+            reply_to=self._reply_to,
+            number=number,
+            expires_in=expires_in,
+            headers=headers,
+        )
+
+    def _on_reply(self, number: str, body: bytes) -> None:
+        ping = self._pings.get(number)
+        batch = self._batcher.take(int(number)) if number.isdecimal() else None
+        if ping is None and batch is None:
+            return  # nobody waits any more, or it is the second answer to what was sent again
+        try:
+            reply: object = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            reply = None
+        if ping is not None:
+            if not ping.done():
+                ping.set_result(reply)
+            return
+        if batch is not None:
+            self._availability.answered(self._loop.time())
+            try:
+                answers = _result(reply)
+                if not isinstance(answers, list) or len(answers) != len(batch.calls):
+                    raise _malformed("an answer for each call", answers)
+            except CallFailed as failure:
+                batch.fail(failure)
+            else:
+                batch.resolve(answers)
+
+    def _fail(self, batch: Batch, failure: CallFailed) -> None:
+        taken = self._batcher.take(batch.number)
+        if taken is not None:
+            taken.fail(failure)
+
+    def _expire(self, call: Call) -> None:
+        if call.answer.done():
+            return
+        known_away = self._availability.absence not in (None, Absence.STORE)
+        failure = self._availability.failure() if known_away else deadline_passed(call.request_id)
+        call.answer.set_exception(failure)
+
+    def _give_up_if_hopeless(self) -> None:
+        if self._availability.refusing:
+            self.fail_all(self._availability.failure())
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._logger.error("sending a batch failed", exc_info=error)
+
+
+def backoff(attempts: int) -> float:
+    """Return the seconds to wait after that many failed *attempts*; a restart of the broker takes a few."""
+    longest = min(_LONGEST_BACKOFF, _SHORTEST_BACKOFF * 2.0 ** min(attempts, 10))
+    return longest * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
+
+
+def _result(answer: object) -> Any:
+    """Return the result in Nameko's *answer*, or raise the error in it."""
+    if not isinstance(answer, dict):
+        raise _malformed("an answer", answer)
+    error = answer.get("error")
+    if error is None:
+        return answer.get("result")
+    if not isinstance(error, dict):
+        raise _malformed("an error", error)
+    arguments = error.get("exc_args")
+    raise CallFailed(
+        str(error.get("exc_type")),
+        [str(argument) for argument in arguments] if isinstance(arguments, list) else [],
+        str(error.get("value")),
+    )
+
+
+def _malformed(expected: str, got: object) -> CallFailed:
+    return CallFailed("MalformedReply", (), f"expected {expected}, got {type(got).__name__}")

@@ -1,0 +1,195 @@
+"""What every unary call passes on its way in and out: one wrapper instead of a stack of interceptors.
+
+It limits how many calls there are, gives each a correlation id and a deadline, turns failures into statuses, and
+writes one line to the log. Nothing that went wrong inside leaves through it.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+from structlog.typing import FilteringBoundLogger
+
+from grpc_bridge import errors
+from grpc_bridge.errors import CallFailed
+from grpc_bridge.identifiers import identifiers, is_acceptable
+
+CORRELATION_ID: Final = "x-correlation-id"
+REQUEST_ID: Final = "x-request-id"
+
+_LONGEST_MARGIN = 0.1
+"""Seconds before the client's own deadline at which we give up, so that it gets our reason and not its own."""
+
+_LONGEST_DEADLINE = 3600.0
+"""Seconds; what a client asks for beyond that is for ever, which AMQP cannot express."""
+
+_Request = TypeVar("_Request", bound=Message)
+_Response = TypeVar("_Response", bound=Message)
+
+
+class Undecodable:
+    """Stands for a request whose bytes are no protobuf of its type."""
+
+
+UNDECODABLE: Final = Undecodable()
+
+
+class Call:
+    """What is known of one gRPC call besides its request.
+
+    Attributes:
+        correlation_id: The conversation that it is part of.
+        deadline: When to have answered, in the time of the event loop.
+        request_id: That of a command, once a servicer has found or made it; empty for a read.
+    """
+
+    __slots__ = ("correlation_id", "deadline", "request_id")
+
+    def __init__(self, correlation_id: str, deadline: float) -> None:
+        self.correlation_id = correlation_id
+        self.deadline = deadline
+        self.request_id = ""
+
+
+Handler = Callable[[_Request, Call], Awaitable[_Response]]
+"""Answers a request, or raises `CallFailed`."""
+
+
+class Reception:
+    """Receives unary calls for handlers.
+
+    Attributes:
+        active: How many calls it is busy with.
+    """
+
+    def __init__(self, *, max_calls: int, default_deadline: float, logger: FilteringBoundLogger) -> None:
+        self.active = 0
+        self._max_calls = max_calls
+        self._default_deadline = default_deadline
+        self._logger = logger
+        self._identifier = identifiers()
+        self._loop = asyncio.get_running_loop()
+
+    def method(
+        self,
+        name: str,
+        handler: Handler[_Request, _Response],
+        request: type[_Request],
+        refused: Callable[[str], _Response] | None = None,
+    ) -> "grpc.RpcMethodHandler[Any, Any]":
+        """Return what gRPC needs to serve *handler* as the method *name*.
+
+        Args:
+            name: As it is to stand in the log.
+            handler: Answers the requests.
+            request: Their type.
+            refused: Makes a response of a failure's message, for a contract that has no gRPC statuses.
+        """
+
+        async def answer(  # noqa: RET503 - `abort` does not return
+            received: _Request | Undecodable, context: "grpc.aio.ServicerContext[Any, Any]"
+        ) -> _Response:
+            started = time.perf_counter()
+            call = Call(self._correlation_id(context), self._deadline(context))
+            self.active += 1
+            try:
+                response = await handler(self._admitted(received), call)
+            except CallFailed as failure:
+                refusal = errors.refusal(failure) or self._bug(name, call, failure)
+            except asyncio.CancelledError:
+                self._log(name, call, grpc.StatusCode.CANCELLED, started)
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever it is, its text must not reach the client
+                refusal = self._bug(name, call, error)
+            else:
+                context.set_trailing_metadata(((CORRELATION_ID, call.correlation_id),))
+                self._log(name, call, grpc.StatusCode.OK, started)
+                return response
+            finally:
+                self.active -= 1
+            self._log(name, call, refusal.code, started)
+            if refused is not None:
+                context.set_trailing_metadata(_identity(call))
+                return refused(refusal.message)
+            # Aborted, not returned: only so the answer is of the kind (trailers only) that clients may retry.
+            await context.abort(refusal.code, refusal.message, (*refusal.trailers, *_identity(call)))
+
+        return grpc.unary_unary_rpc_method_handler(
+            answer, request_deserializer=decoding(request), response_serializer=_serialized
+        )
+
+    def _admitted(self, received: _Request | Undecodable) -> _Request:
+        if self.active > self._max_calls:
+            raise errors.overloaded("too many calls at once")
+        if isinstance(received, Undecodable):
+            raise CallFailed("UndecodableRequest", (), "the request is no protobuf message of its type")
+        return received
+
+    def _correlation_id(self, context: "grpc.aio.ServicerContext[Any, Any]") -> str:
+        metadata: Sequence[tuple[str, str | bytes]] = context.invocation_metadata() or ()  # type: ignore[assignment]
+        for key, value in metadata:
+            if key == CORRELATION_ID and is_acceptable(value):
+                return str(value)
+        return self._identifier()
+
+    def _deadline(self, context: "grpc.aio.ServicerContext[Any, Any]") -> float:
+        remaining: float | None = context.time_remaining()
+        if remaining is None:
+            remaining = self._default_deadline
+        remaining = min(remaining, _LONGEST_DEADLINE)
+        return self._loop.time() + remaining - min(_LONGEST_MARGIN, remaining / 10)
+
+    def _bug(self, name: str, call: Call, error: Exception) -> errors.Refusal:
+        error_id = self._identifier()
+        self._logger.error(
+            "a call failed for a reason that nobody foresaw",
+            method=name,
+            error_id=error_id,
+            correlation_id=call.correlation_id,
+            exc_info=error,
+        )
+        return errors.internal(error_id)
+
+    def _log(self, name: str, call: Call, code: grpc.StatusCode, started: float) -> None:
+        # Commands and failures are what one looks for; reads that went well only bury them.
+        write = self._logger.info if call.request_id or code is not grpc.StatusCode.OK else self._logger.debug
+        write(
+            "call",
+            method=name,
+            code=code.name,
+            duration_ms=round((time.perf_counter() - started) * 1000, 1),
+            request_id=call.request_id[:128],
+            correlation_id=call.correlation_id,
+        )
+
+
+def generic_handler(service: str, methods: "Mapping[str, grpc.RpcMethodHandler[Any, Any]]") -> grpc.GenericRpcHandler:
+    """Return what gRPC needs to serve *methods* as those of *service*."""
+    return grpc.method_handlers_generic_handler(service, dict(methods))
+
+
+def decoding(request: type[_Request]) -> Callable[[bytes], _Request | Undecodable]:
+    """Return a deserializer that does not raise: gRPC would tell the client the exception's class and text."""
+    parse = request.FromString
+
+    def decode(received: bytes) -> _Request | Undecodable:
+        try:
+            return parse(received)
+        except DecodeError:
+            return UNDECODABLE
+
+    return decode
+
+
+def _serialized(response: Message) -> bytes:
+    return response.SerializeToString()
+
+
+def _identity(call: Call) -> errors.Trailers:
+    correlation = (CORRELATION_ID, call.correlation_id)
+    if is_acceptable(call.request_id):
+        return (correlation, (REQUEST_ID, call.request_id))
+    return (correlation,)

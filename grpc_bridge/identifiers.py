@@ -1,0 +1,19 @@
+"""Identifiers that nobody else makes: one random prefix a process, and a count."""
+
+import itertools
+import re
+import secrets
+from collections.abc import Callable
+
+_ACCEPTABLE = re.compile(r"[\x21-\x7e]{1,128}")
+
+
+def identifiers() -> Callable[[], str]:
+    """Return a function that returns another identifier at each call; cheaper than a random one each."""
+    prefix, count = secrets.token_hex(8), itertools.count(1)
+    return lambda: f"{prefix}-{next(count):x}"
+
+
+def is_acceptable(identifier: object) -> bool:
+    """Tell whether *identifier* may stand in a log and a message: printable ASCII, at most 128 characters."""
+    return isinstance(identifier, str) and _ACCEPTABLE.fullmatch(identifier) is not None

@@ -1,0 +1,1 @@
+"""Generated from beers.v1."""

@@ -1,0 +1,1 @@
+"""Generated from pb, the contract of the original."""

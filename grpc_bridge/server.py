@@ -1,0 +1,168 @@
+"""The bridge as a whole: what it is made of, how it starts and how it ends."""
+
+import asyncio
+import errno
+import socket
+from collections.abc import Coroutine
+from typing import Any
+
+import grpc
+from structlog.typing import FilteringBoundLogger
+
+from grpc_bridge import health, reflection, seed_servicer, servicer
+from grpc_bridge.availability import Absence, Availability, Patience
+from grpc_bridge.batching import Limits
+from grpc_bridge.bus import Bus
+from grpc_bridge.calls import Reception, generic_handler
+from grpc_bridge.errors import CallFailed
+from grpc_bridge.health import Health
+from grpc_bridge.probing import Prober
+from grpc_bridge.settings import Settings
+
+_LARGEST_REQUEST = 8 * 1024 * 1024
+"""Bytes. More than gRPC's 4 MB, so that of a text that is far too long the service can say which one it is."""
+
+_LAST_WORDS = 0.3
+"""Seconds before the end of the grace at which calls without an answer are told so, rather than cut off."""
+
+
+class CannotListen(Exception):
+    """The address cannot be listened on. The message is one line."""
+
+
+class Bridge:
+    """A gRPC server in front of the service. Needs a running event loop; serves from `start` to `stop`.
+
+    Attributes:
+        port: The port that it listens on, once started.
+        availability: What it knows of the broker and the service.
+    """
+
+    def __init__(self, settings: Settings, logger: FilteringBoundLogger, patience: Patience | None = None) -> None:
+        loop = asyncio.get_running_loop()
+        self.port = settings.port
+        self.availability = Availability(loop.time(), patience)
+        self._settings = settings
+        self._logger = logger
+        self._tasks: list[asyncio.Task[None]] = []
+        self._bus = Bus(
+            settings.amqp_uri,
+            availability=self.availability,
+            logger=logger,
+            limits=Limits(in_flight=settings.batches_in_flight, waiting=settings.max_waiting),
+            heartbeat=settings.heartbeat,
+            broker_patience=settings.broker_patience,
+        )
+        self._prober = Prober(
+            self._bus,
+            self.availability,
+            interval=settings.probe_interval,
+            patience=settings.broker_patience,
+            clock=loop.time,
+        )
+        self._health = Health((servicer.SERVICE, seed_servicer.SERVICE))
+        self._server = self._make_server()
+        self.availability.on_change(self._tell)
+
+    async def start(self) -> None:
+        """Listen, and look for the broker; the service may be there or not.
+
+        Raises:
+            CannotListen: If the port is taken or the address not ours.
+        """
+        self.port = self._listen()
+        await self._server.start()
+        self._tasks = [_task(self._bus.run(), "bus"), _task(self._prober.run(), "prober")]
+        self._logger.info("listening", host=self._settings.host, port=self.port)
+
+    async def run(self, stop: asyncio.Event) -> bool:
+        """Serve until *stop* is set, then end in order.
+
+        Returns:
+            Whether it was told to end; it ends by itself only for a bug.
+        """
+        stopped = _task(stop.wait(), "stop")
+        done, _ = await asyncio.wait([stopped, *self._tasks], return_when=asyncio.FIRST_COMPLETED)
+        for task in done - {stopped}:
+            self._logger.error("a part of the bridge ended", part=task.get_name(), exc_info=task.exception())
+        stopped.cancel()
+        await self.stop()
+        return stopped in done
+
+    async def stop(self) -> None:
+        """Say so, let calls end, and leave the broker."""
+        grace = self._settings.grace
+        self._logger.info("stopping", grace=grace)
+        self._health.drain()
+        await asyncio.sleep(self._settings.drain_delay)
+        last_words = asyncio.get_running_loop().call_later(
+            max(0.0, grace - _LAST_WORDS), self._bus.fail_all, CallFailed("ServiceStopping")
+        )
+        await self._server.stop(grace)
+        last_words.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._bus.close()
+        self._logger.info("stopped")
+
+    def _make_server(self) -> grpc.aio.Server:
+        settings = self._settings
+        reception = Reception(
+            max_calls=settings.max_calls, default_deadline=settings.default_deadline, logger=self._logger
+        )
+        server = grpc.aio.server(
+            options=[
+                ("grpc.so_reuseport", int(settings.reuse_port)),
+                ("grpc.max_receive_message_length", _LARGEST_REQUEST),
+                ("grpc.max_send_message_length", -1),
+            ]
+        )
+        served: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {
+            servicer.SERVICE: servicer.BeersServicer(self._bus).methods(reception),
+            seed_servicer.SERVICE: seed_servicer.SeedServicer(self._bus).methods(reception),
+            health.SERVICE: self._health.methods(),
+        }
+        server.add_generic_rpc_handlers([generic_handler(name, methods) for name, methods in served.items()])
+        server.add_generic_rpc_handlers(reflection.handlers(list(served)))
+        return server
+
+    def _listen(self) -> int:
+        settings = self._settings
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        self._require_free_port()
+        try:
+            return self._server.add_insecure_port(f"{host}:{settings.port}")
+        except RuntimeError as error:
+            raise CannotListen(f"cannot listen on {host}:{settings.port}") from error
+
+    def _require_free_port(self) -> None:
+        """Find out by ourselves what gRPC would tell in ten lines on standard error."""
+        settings = self._settings
+        try:
+            family, kind, protocol, _, address = socket.getaddrinfo(
+                settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )[0]
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if settings.reuse_port:
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                probe.bind(address)
+        except OSError as error:
+            reason = "it is taken; PORT chooses another" if error.errno == errno.EADDRINUSE else error.strerror
+            raise CannotListen(f"cannot listen on port {settings.port} of {settings.host}: {reason}") from error
+
+    def _tell(self) -> None:
+        absence = self.availability.absence
+        self._health.set_serving(serving=absence is None)
+        if absence is None:
+            self._logger.info("serving")
+            return
+        # Between the connection and the first answer there is nothing to warn of yet.
+        expected = absence is Absence.ANSWERS and not self.availability.refusing
+        tell = self._logger.info if expected else self._logger.warning
+        tell("not serving", reason=absence.value, refusing=self.availability.refusing)
+
+
+def _task(work: Coroutine[Any, Any, Any], name: str) -> "asyncio.Task[Any]":
+    return asyncio.get_running_loop().create_task(work, name=name)

@@ -1,0 +1,217 @@
+"""beers.v1.BeersService: each request as a call of the service's RPC, each answer as a response; nothing else.
+
+What a field may hold is the service's to judge. Refused here is only what cannot be put into a call at all.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from grpc_bridge import presenting
+from grpc_bridge.bus import Caller
+from grpc_bridge.calls import Call, Reception
+from grpc_bridge.errors import invalid_field
+from grpc_bridge.identifiers import identifiers
+from grpc_bridge.proto.beers.v1 import beers_pb2 as v1
+
+SERVICE = "beers.v1.BeersService"
+
+_DEFAULT_PAGE = 50
+_LARGEST_PAGE = 1000
+_DETAILS = ("brewery", "style", "abv", "ibu", "description")
+
+_Described = v1.AddBeerRequest | v1.NewBeer
+_Command = (
+    v1.AddBeerRequest
+    | v1.RenameBeerRequest
+    | v1.UpdateBeerRequest
+    | v1.RemoveBeerRequest
+    | v1.RestoreBeerRequest
+    | v1.BatchAddBeersRequest
+)
+_Versioned = v1.RenameBeerRequest | v1.UpdateBeerRequest | v1.RemoveBeerRequest | v1.RestoreBeerRequest
+
+
+class BeersServicer:
+    """Serves beers.v1.BeersService by calling the service through *bus*."""
+
+    def __init__(self, bus: Caller, new_request_id: Callable[[], str] | None = None) -> None:
+        self._bus = bus
+        self._new_request_id = new_request_id or identifiers()
+
+    def methods(self, reception: Reception) -> "dict[str, grpc.RpcMethodHandler[Any, Any]]":
+        """Return the methods, each behind *reception*."""
+        method = reception.method
+        return {
+            "AddBeer": method("AddBeer", self.add_beer, v1.AddBeerRequest),
+            "RenameBeer": method("RenameBeer", self.rename_beer, v1.RenameBeerRequest),
+            "UpdateBeer": method("UpdateBeer", self.update_beer, v1.UpdateBeerRequest),
+            "RemoveBeer": method("RemoveBeer", self.remove_beer, v1.RemoveBeerRequest),
+            "RestoreBeer": method("RestoreBeer", self.restore_beer, v1.RestoreBeerRequest),
+            "GetBeer": method("GetBeer", self.get_beer, v1.GetBeerRequest),
+            "BatchGetBeers": method("BatchGetBeers", self.batch_get_beers, v1.BatchGetBeersRequest),
+            "ListBeers": method("ListBeers", self.list_beers, v1.ListBeersRequest),
+            "BatchAddBeers": method("BatchAddBeers", self.batch_add_beers, v1.BatchAddBeersRequest),
+            "ListBeerEvents": method("ListBeerEvents", self.list_beer_events, v1.ListBeerEventsRequest),
+        }
+
+    async def add_beer(self, request: v1.AddBeerRequest, call: Call) -> v1.AddBeerResponse:
+        """Add a beer."""
+        beer = await self._command("add", _described(request), request, call)
+        return v1.AddBeerResponse(beer=presenting.beer(beer))
+
+    async def rename_beer(self, request: v1.RenameBeerRequest, call: Call) -> v1.RenameBeerResponse:
+        """Give a beer another name."""
+        beer = await self._command("rename", _versioned(request) | {"name": request.name}, request, call)
+        return v1.RenameBeerResponse(beer=presenting.beer(beer))
+
+    async def update_beer(self, request: v1.UpdateBeerRequest, call: Call) -> v1.UpdateBeerResponse:
+        """Change the details that the mask names, or, without one, those that are set."""
+        beer = await self._command("update", _versioned(request) | _changes(request), request, call)
+        return v1.UpdateBeerResponse(beer=presenting.beer(beer))
+
+    async def remove_beer(self, request: v1.RemoveBeerRequest, call: Call) -> v1.RemoveBeerResponse:
+        """Take a beer out of the catalogue."""
+        beer = await self._command("remove", _versioned(request), request, call)
+        return v1.RemoveBeerResponse(beer=presenting.beer(beer))
+
+    async def restore_beer(self, request: v1.RestoreBeerRequest, call: Call) -> v1.RestoreBeerResponse:
+        """Bring a removed beer back."""
+        beer = await self._command("restore", _versioned(request), request, call)
+        return v1.RestoreBeerResponse(beer=presenting.beer(beer))
+
+    async def batch_add_beers(self, request: v1.BatchAddBeersRequest, call: Call) -> v1.BatchAddBeersResponse:
+        """Add all of the beers or none."""
+        kwargs = {"beers": [_described(beer, f"beers[{index}].") for index, beer in enumerate(request.beers)]}
+        beers = await self._command("add_many", kwargs, request, call, rows=len(request.beers))
+        return v1.BatchAddBeersResponse(beers=[presenting.beer(beer) for beer in beers])
+
+    async def get_beer(self, request: v1.GetBeerRequest, call: Call) -> v1.GetBeerResponse:
+        """Read a beer as it is or was."""
+        kwargs: dict[str, Any] = {"beer_id": request.beer_id}
+        match request.WhichOneof("as_of"):
+            case "as_of_position":
+                kwargs["as_of"] = request.as_of_position
+            case "as_of_time":
+                kwargs["as_of"] = _rfc3339(request.as_of_time)
+        beer = await self._read("get", kwargs, call)
+        return v1.GetBeerResponse(beer=presenting.beer(beer))
+
+    async def batch_get_beers(self, request: v1.BatchGetBeersRequest, call: Call) -> v1.BatchGetBeersResponse:
+        """Read many beers."""
+        ids = list(request.beer_ids)
+        beers = await self._read("get_many", {"beer_ids": ids}, call, rows=len(ids))
+        return v1.BatchGetBeersResponse(beers=[presenting.beer(beer) for beer in beers])
+
+    async def list_beers(self, request: v1.ListBeersRequest, call: Call) -> v1.ListBeersResponse:
+        """Read a page of the catalogue."""
+        kwargs = _page(request) | {
+            "query": request.query,
+            "brewery": request.brewery,
+            "style": request.style,
+            "order_by": request.order_by,
+            "show_removed": request.show_removed,
+        }
+        page = await self._read("list", kwargs, call, rows=_rows(kwargs["page_size"]))
+        return v1.ListBeersResponse(
+            beers=[presenting.beer(beer) for beer in page["beers"]], next_page_token=page["next_page_token"]
+        )
+
+    async def list_beer_events(self, request: v1.ListBeerEventsRequest, call: Call) -> v1.ListBeerEventsResponse:
+        """Read a page of a beer's history."""
+        kwargs = _page(request) | {"beer_id": request.beer_id}
+        page = await self._read("history", kwargs, call, rows=_rows(kwargs["page_size"]))
+        return v1.ListBeerEventsResponse(
+            events=[presenting.event(envelope) for envelope in page["events"]],
+            next_page_token=page["next_page_token"],
+        )
+
+    async def _command(self, method: str, kwargs: dict[str, Any], request: _Command, call: Call, rows: int = 1) -> Any:
+        # Even a client that gives no id is not to have its command run twice by a redelivery or re-send.
+        call.request_id = kwargs["request_id"] = request.request_id or self._new_request_id()
+        return await self._bus.call(
+            method,
+            kwargs,
+            deadline=call.deadline,
+            correlation_id=call.correlation_id,
+            request_id=call.request_id,
+            rows=rows,
+        )
+
+    async def _read(self, method: str, kwargs: dict[str, Any], call: Call, rows: int = 1) -> Any:
+        return await self._bus.call(
+            method, kwargs, deadline=call.deadline, correlation_id=call.correlation_id, rows=rows
+        )
+
+
+def _described(request: _Described, prefix: str = "") -> dict[str, Any]:
+    kwargs: dict[str, Any] = {"name": request.name}
+    if request.brewery:
+        kwargs["brewery"] = request.brewery
+    if request.style:
+        kwargs["style"] = request.style
+    if request.HasField("abv"):
+        kwargs["abv"] = _finite(request.abv, f"{prefix}abv")
+    if request.HasField("ibu"):
+        kwargs["ibu"] = _finite(request.ibu, f"{prefix}ibu")
+    if request.description:
+        kwargs["description"] = request.description
+    return kwargs
+
+
+def _versioned(request: _Versioned) -> dict[str, Any]:
+    kwargs: dict[str, Any] = {"beer_id": request.beer_id}
+    if request.HasField("expected_version"):
+        kwargs["expected_version"] = request.expected_version
+    return kwargs
+
+
+def _changes(request: v1.UpdateBeerRequest) -> dict[str, Any]:
+    changes: dict[str, Any] = {}
+    for detail in _masked(request.update_mask.paths) or _details_set(request):
+        if detail in ("abv", "ibu"):
+            given = request.HasField(detail)  # type: ignore[arg-type]
+            changes[detail] = _finite(getattr(request, detail), detail) if given else None
+        else:
+            changes[detail] = getattr(request, detail)
+    return changes
+
+
+def _masked(paths: Sequence[str]) -> Sequence[str]:
+    if "*" in paths:
+        return _DETAILS
+    for path in paths:
+        if path == "name":
+            raise invalid_field("update_mask", "must not name name: RenameBeer changes it")
+        if path not in _DETAILS:
+            raise invalid_field("update_mask", f"must name only {', '.join(_DETAILS)}, or be *")
+    return paths
+
+
+def _details_set(request: v1.UpdateBeerRequest) -> list[str]:
+    given = {descriptor.name for descriptor, _ in request.ListFields()}
+    return [detail for detail in _DETAILS if detail in given]
+
+
+def _page(request: v1.ListBeersRequest | v1.ListBeerEventsRequest) -> dict[str, Any]:
+    return {"page_size": request.page_size or _DEFAULT_PAGE, "page_token": request.page_token}
+
+
+def _rows(page_size: int) -> int:
+    return min(max(page_size, 1), _LARGEST_PAGE)
+
+
+def _finite(number: float, field: str) -> float:
+    if not math.isfinite(number):
+        raise invalid_field(field, "must be a number")  # JSON has neither NaN nor infinity
+    return number
+
+
+def _rfc3339(moment: Timestamp) -> str:
+    try:
+        return moment.ToDatetime().isoformat(timespec="microseconds") + "Z"
+    except (ValueError, OverflowError) as error:
+        raise invalid_field("as_of_time", "must be a time from year 1 to 9999") from error

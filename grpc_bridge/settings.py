@@ -1,0 +1,102 @@
+"""What can be configured about the bridge."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from beers_runtime import configuration, logs
+
+# Of those values that a configuration file may leave out.
+_DEFAULTS: Mapping[str, object] = {
+    "PROBE_INTERVAL": 1,
+    "BROKER_PATIENCE": 3,
+    "BATCHES_IN_FLIGHT": 2,
+    "MAX_CALLS": 2000,
+    "MAX_WAITING": 1000,
+    "DRAIN_DELAY": 0,
+    "REUSE_PORT": False,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The bridge's configuration. Durations are in seconds.
+
+    Attributes:
+        amqp_uri: The broker.
+        host: The address to listen on.
+        port: The port to listen on; 0 for any that is free.
+        log_level: The least level that is logged.
+        log_format: How: one of `logs.STYLES`.
+        default_deadline: How long a call may take whose client does not say.
+        grace: For calls in progress to end when told to stop.
+        drain_delay: Between saying NOT_SERVING and refusing calls, for load balancers to notice.
+        heartbeat: Between heartbeats on the connection to the broker.
+        probe_interval: Between two looks for the service.
+        broker_patience: For the broker to answer anything, before the connection is dropped.
+        batches_in_flight: Batches on their way to the service before calls gather.
+        max_calls: Calls at once; more are refused.
+        max_waiting: Calls that may gather; more are refused.
+        reuse_port: Whether several bridges may share the port.
+    """
+
+    amqp_uri: str
+    host: str = "127.0.0.1"
+    port: int = 8000
+    log_level: str = "INFO"
+    log_format: str = "auto"
+    default_deadline: float = 10.0
+    grace: float = 10.0
+    drain_delay: float = 0.0
+    heartbeat: int = 10
+    probe_interval: float = 1.0
+    broker_patience: float = 3.0
+    batches_in_flight: int = 2
+    max_calls: int = 2000
+    max_waiting: int = 1000
+    reuse_port: bool = False
+
+
+def settings(config: Mapping[str, object]) -> Settings:
+    """Return the bridge's part of *config*.
+
+    Raises:
+        configuration.ConfigurationError: If a value is missing or malformed.
+    """
+    values = {**_DEFAULTS, **config}
+    return Settings(
+        amqp_uri=_amqp_uri(values),
+        host=configuration.text(values, "HOST"),
+        port=configuration.integer(values, "PORT", 0, 65535),
+        log_level=configuration.choice(values, "LOG_LEVEL", logs.LEVELS),
+        log_format=configuration.choice(values, "LOG_FORMAT", logs.STYLES),
+        default_deadline=configuration.number(values, "DEFAULT_DEADLINE", 0.1, 3600),
+        grace=configuration.number(values, "GRACE", 0, 3600),
+        drain_delay=configuration.number(values, "DRAIN_DELAY", 0, 3600),
+        heartbeat=configuration.integer(values, "HEARTBEAT", 0, 3600),
+        probe_interval=configuration.number(values, "PROBE_INTERVAL", 0.05, 60),
+        broker_patience=configuration.number(values, "BROKER_PATIENCE", 0.1, 60),
+        batches_in_flight=configuration.integer(values, "BATCHES_IN_FLIGHT", 1, 1000),
+        max_calls=configuration.integer(values, "MAX_CALLS", 1, 1_000_000),
+        max_waiting=configuration.integer(values, "MAX_WAITING", 1, 1_000_000),
+        reuse_port=_flag(values, "REUSE_PORT"),
+    )
+
+
+def _amqp_uri(values: Mapping[str, object]) -> str:
+    uri = configuration.text(values, "AMQP_URI")
+    try:
+        parts = urlsplit(uri)
+        well_formed = parts.scheme in ("amqp", "amqps", "pyamqp") and parts.hostname and parts.port != 0
+    except ValueError:  # a port that is none
+        well_formed = False
+    if not well_formed:
+        raise configuration.ConfigurationError("AMQP_URI must look like amqp://user:password@host:5672/vhost")
+    return uri.removeprefix("py")  # `pyamqp` is kombu's own name for it
+
+
+def _flag(values: Mapping[str, object], name: str) -> bool:
+    value = values.get(name)
+    if not isinstance(value, bool):
+        raise configuration.ConfigurationError(f"{name} must be true or false, got {value!r}")
+    return value
