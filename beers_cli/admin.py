@@ -1,0 +1,89 @@
+"""`beers admin`: one-off work on the store itself, past the service."""
+
+from typing import TYPE_CHECKING, Annotated, Self
+
+import typer
+
+from beers_cli.failure import Failure
+from beers_cli.options import AsJson, print_json
+from beers_cli.progress import Progress
+from beers_runtime import configuration
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+commands = typer.Typer(no_args_is_help=True, help="Look after the store: bring it up to date, check it, rebuild it.")
+
+DatabaseUrl = Annotated[
+    str,
+    typer.Option(
+        metavar="URL", envvar="DATABASE_URL", help="The store; by default that of config.yaml.", show_default=False
+    ),
+]
+
+
+@commands.command()
+def migrate(*, database_url: DatabaseUrl = "", as_json: AsJson = False) -> None:
+    """Bring the store's schema to the newest revision. An up-to-date one is left alone."""
+    with _Store(database_url) as store:
+        done = store.module.migrate(store.url)
+    if as_json:
+        print_json({"before": done.before, "after": done.after})
+    elif done.before == done.after:
+        typer.echo(f"The store is up to date, at revision {done.after}.")
+    else:
+        typer.echo(f"The store was at revision {done.before or 'none'}; it is now at {done.after}.")
+
+
+@commands.command()
+def verify(*, database_url: DatabaseUrl = "", as_json: AsJson = False) -> None:
+    """Check that the log has no gap and that every beer is what its history says; exit status 1 if not."""
+    with _Store(database_url) as store, Progress("checked", None) as progress:
+        found = store.module.verify(store.url, lambda done, _all: progress.update(done, done))
+    if as_json:
+        print_json({"events": found.events, "beers": found.beers, "problems": found.problems})
+    else:
+        for problem in found.problems:
+            typer.echo(problem, err=True)
+        verdict = f"{len(found.problems)} problems" if found.problems else "nothing is wrong"
+        typer.echo(f"{found.events:,} events and {found.beers:,} beers checked: {verdict}.")
+    if found.problems:
+        raise typer.Exit(1)
+
+
+@commands.command()
+def rebuild(*, database_url: DatabaseUrl = "", as_json: AsJson = False) -> None:
+    """Fold all beers anew from the log. Commands wait in the meantime."""
+    with _Store(database_url) as store, Progress("rebuilt", None) as progress:
+        count = store.module.rebuild(store.url, lambda done, _all: progress.update(done, done))
+    if as_json:
+        print_json({"beers": count})
+    else:
+        typer.echo(f"{count:,} beers rebuilt from the log.")
+
+
+class _Store:
+    """The store and the module that works on it, whose errors become words; use it in a `with` statement."""
+
+    def __init__(self, database_url: str) -> None:
+        try:
+            self.url = database_url or configuration.text(configuration.load(), "DATABASE_URL")
+        except configuration.ConfigurationError as error:
+            raise Failure(f"{error}.", "Name the store with --database-url or DATABASE_URL.") from error
+
+    def __enter__(self) -> Self:
+        # Loaded only here: no other command needs the store's libraries.
+        from beers_service import admin  # noqa: PLC0415
+
+        self.module: ModuleType = admin
+        return self
+
+    def __exit__(self, _kind: type[BaseException] | None, error: BaseException | None, _trace: object) -> None:
+        from beers_service.domain.errors import BeersError, StoreUnavailable  # noqa: PLC0415
+
+        where = configuration.without_password(self.url)
+        if isinstance(error, StoreUnavailable):
+            hint = "Make sure that it runs and can be reached from here, or name another with --database-url."
+            raise Failure(f"The store {where} does not answer: {error.args[0]}.", hint) from error
+        if isinstance(error, (configuration.ConfigurationError, BeersError, LookupError)):
+            raise Failure(f"{error} (the store is {where})") from error

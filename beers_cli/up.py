@@ -1,0 +1,249 @@
+"""`beers up`: the whole product on one machine, in one command."""
+
+import asyncio
+import fcntl
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import unquote, urlsplit
+
+import amqp
+import typer
+
+from beers_cli import processes
+from beers_cli.failure import Failure
+from beers_cli.options import DEFAULT_ADDRESS
+from beers_cli.parts import Broker, Part, Program
+from beers_cli.rabbitmq import RabbitMQError, RabbitMQNode
+from beers_cli.supervisor import Supervisor
+from beers_runtime import configuration
+
+_AMQP_DEFAULT = "amqp://guest:guest@127.0.0.1:5672/"
+_AMQP_PORT = 5672
+_DATABASE_DEFAULT = "sqlite:///var/beers.db"
+_ANSWER_WITHIN = 5.0
+_SLACK = 5.0
+"""Seconds on top of GRACE before a part that was told to stop is killed."""
+
+_PROGRAMS = {"service": "beers_service", "bridge": "grpc_bridge"}
+"""What runs beside the broker, in the order of starting, and the modules that are these programs."""
+_COLOURS = {"service": "green", "bridge": "cyan"}
+
+commands = typer.Typer()
+
+
+@commands.command()
+def up(
+    *,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Where to listen.", envvar="PORT", show_default="8000")
+    ] = None,
+    data: Annotated[Path, typer.Option(help="The folder for everything that is kept.", file_okay=False)] = Path("var"),
+) -> None:
+    """Run beers on this machine: RabbitMQ, the service and the gRPC bridge, until Ctrl-C.
+
+    AMQP_URI names a RabbitMQ that runs already, DATABASE_URL a store; without them both are private and lie under
+    the data folder, where the next run finds them again.
+    """
+    environment = dict(os.environ) | ({"PORT": str(port)} if port else {})
+    try:
+        config = configuration.load(environ=environment)
+        host = configuration.text(config, "HOST")
+        port = configuration.integer(config, "PORT", 1, 65535)
+        grace = configuration.number(config, "GRACE", 0, 3600)
+        given_broker = _given(config, "AMQP_URI", _AMQP_DEFAULT, environment)
+        given_store = _given(config, "DATABASE_URL", _DATABASE_DEFAULT, environment)
+    except configuration.ConfigurationError as error:
+        raise Failure(f"{error}.", "Correct it in the environment or in config.yaml.") from error
+    folder = data.absolute()
+    output = Output(plain=environment.get("LOG_FORMAT") == "json")
+    environment |= {"PORT": str(port), "PYTHONUNBUFFERED": "1"}
+    environment.setdefault("LOG_FORMAT", "console")
+    environment["DATABASE_URL"] = given_store or f"sqlite:///{folder / 'beers.db'}"
+    with _locked(folder):
+        _stop_left_over(folder, output.say)
+        _check_port(host, port)
+        foundation: list[Part] = []
+        if given_broker:
+            check_broker(given_broker)
+            environment["AMQP_URI"] = given_broker
+        else:
+            node = _private_broker(folder, output.say)
+            environment["AMQP_URI"] = node.uri
+            foundation.append(Broker(node))
+        parts = [
+            Program(
+                name,
+                [sys.executable, "-m", module],
+                environment,
+                patience=grace + _SLACK,
+                trace=folder / f"{name}.pid",
+                on_line=output.line,
+            )
+            for name, module in _PROGRAMS.items()
+        ]
+        address = reachable(host, port)
+        supervisor = Supervisor(
+            foundation,
+            parts,
+            address=address,
+            environment=environment,
+            say=output.say,
+            on_serving=lambda: _say_what_next(address, environment["AMQP_URI"], output.say),
+        )
+        asyncio.run(supervisor.run())
+
+
+def _given(config: Mapping[str, object], name: str, default: str, environment: Mapping[str, str]) -> str | None:
+    """Return the value that somebody chose, in the environment or in the file; None for the file's own default."""
+    value = configuration.text(config, name)
+    return value if environment.get(name) or value != default else None
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / "up.lock").open("a+", encoding="ascii")
+    except OSError as error:
+        raise Failure(
+            f"Cannot keep data in {folder}: {error.strerror}.", "Choose another folder with --data."
+        ) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            raise Failure(
+                f"beers is running on {folder} already (process {file.read().strip() or 'unknown'}).",
+                "Stop that one first, or choose another folder with --data and another port with --port.",
+            ) from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def _stop_left_over(folder: Path, say: Callable[[str], None]) -> None:
+    for name in _PROGRAMS:
+        trace = processes.Trace.read(folder / f"{name}.pid")
+        if trace is not None and trace.alive():
+            say(f"stopping the {name} that an earlier run left behind (process {trace.pid})")
+            trace.stop(_SLACK)
+
+
+def _check_port(host: str, port: int) -> None:
+    try:
+        free = processes.is_free(port, host)
+    except OSError as error:
+        raise Failure(f"Cannot listen on {host}:{port}: {error.strerror}.", "Correct HOST or PORT.") from error
+    if not free:
+        raise Failure(
+            f"Port {port} of {host} is taken: another program listens there.",
+            "Stop that one, or choose another port: --port 8001 (with `make`: make run PORT=8001).",
+        )
+
+
+def check_broker(uri: str) -> None:
+    """Make sure that the RabbitMQ at *uri* lets us in.
+
+    Raises:
+        Failure: If it does not; without the password that *uri* may hold.
+    """
+    shown = configuration.without_password(uri)
+    hint = "Correct AMQP_URI, or leave it out: `beers up` then runs a private RabbitMQ."
+    try:
+        parts = urlsplit(uri)
+        host, port, tls = (
+            parts.hostname,
+            parts.port or (5671 if parts.scheme == "amqps" else _AMQP_PORT),
+            parts.scheme == "amqps",
+        )
+    except ValueError as error:
+        raise Failure(f"AMQP_URI is malformed: {error}.", hint) from error
+    if parts.scheme not in ("amqp", "amqps", "pyamqp") or not host:
+        raise Failure(f"AMQP_URI is malformed: {shown}", "It looks like amqp://user:password@host:5672/virtual-host")
+    connection = amqp.Connection(
+        host=f"{host}:{port}",
+        userid=unquote(parts.username or "guest"),
+        password=unquote(parts.password or "guest"),
+        virtual_host=unquote(parts.path.removeprefix("/")) or "/",
+        ssl=tls,
+        connect_timeout=_ANSWER_WITHIN,
+        read_timeout=_ANSWER_WITHIN,
+    )
+    try:
+        connection.connect()
+        connection.close()
+    except amqp.exceptions.AMQPError as error:
+        raise Failure(f"RabbitMQ at {shown} refuses: {getattr(error, 'reply_text', '') or error}", hint) from error
+    except OSError as error:
+        why = error.strerror or str(error) or "it closed the connection"
+        raise Failure(f"RabbitMQ does not answer at {shown}: {why}.", hint) from error
+
+
+def _private_broker(folder: Path, say: Callable[[str], None]) -> RabbitMQNode:
+    node = RabbitMQNode(folder / "rabbitmq", port=_AMQP_PORT, say=say)
+    try:
+        node.prepare()
+    except RabbitMQError as error:
+        raise Failure(str(error)) from error
+    return node
+
+
+def reachable(host: str, port: int) -> str:
+    """Return the address by which this machine reaches a server that listens on *host*."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104 - not bound here
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _without_secret(broker: str) -> str:
+    # guest is no secret: RabbitMQ takes it from this machine only.
+    return broker if "guest:guest@" in broker else configuration.without_password(broker)
+
+
+def _say_what_next(address: str, broker: str, say: Callable[[str], None]) -> None:
+    here = "" if address == DEFAULT_ADDRESS else f"BEERS_ADDRESS={address} "
+    bus = "" if broker == _AMQP_DEFAULT else f"AMQP_URI={_without_secret(broker)} "
+    say(f"serving on {address}. Try next, in another terminal:")
+    say(f'  {here}beers add "Punk IPA" --brewery BrewDog --style IPA --abv 5.6')
+    say(f"  {here}beers list")
+    if Path("config.yaml").exists():
+        say(f"  {bus}nameko shell --config config.yaml")
+    else:
+        say(f"  nameko shell --broker {_without_secret(broker)}")
+
+
+class Output:
+    """Standard output: lines of ours and of the parts, each with who said it in front.
+
+    With *plain* the parts' lines are left as they are, one JSON document each, and ours go to standard error.
+    """
+
+    def __init__(self, *, plain: bool) -> None:
+        self._plain = plain
+        self._colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+        self._closed = False
+
+    def say(self, line: str) -> None:
+        """Write a line of our own."""
+        self.line("beers", line)
+
+    def line(self, name: str, line: str) -> None:
+        """Write a line of the part called *name*."""
+        plain = self._plain and name != "beers"
+        front = "" if plain else f"{name:<8} | "
+        if self._colours and front:
+            front = typer.style(front, fg=_COLOURS.get(name), bold=name == "beers")
+        stream = sys.stderr if self._plain and name == "beers" else sys.stdout
+        if self._closed:
+            return
+        try:
+            stream.write(f"{front}{line}\n")
+            stream.flush()
+        except OSError:
+            # The terminal is gone, or nobody reads any more. That must not keep us from stopping what runs.
+            self._closed = True

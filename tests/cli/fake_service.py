@@ -1,0 +1,197 @@
+"""The beers service over a dictionary, behind real gRPC: fast, and it fails when it is told to."""
+
+import threading
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any, NoReturn
+
+import grpc
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
+from google.rpc.status_pb2 import Status
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_status import rpc_status
+
+from grpc_bridge.proto.beers.v1 import beers_pb2, beers_pb2_grpc
+
+DETAILS = ("brewery", "style", "abv", "ibu", "description")
+
+
+class FakeService(beers_pb2_grpc.BeersServiceServicer):
+    """Answers as the bridge does. `failures` are taken one by one by the calls that come."""
+
+    def __init__(self) -> None:
+        self.beers: dict[int, beers_pb2.Beer] = {}
+        self.events: list[beers_pb2.BeerEvent] = []
+        self.answers: dict[str, beers_pb2.Beer] = {}
+        self.calls: list[Any] = []
+        self.failures: deque[Status | None] = deque()
+        self.lose_answers = 0
+        self._lock = threading.Lock()
+        self.health = health.HealthServicer()
+        self._server = grpc.server(ThreadPoolExecutor(8), options=[("grpc.so_reuseport", 0)])
+        beers_pb2_grpc.add_BeersServiceServicer_to_server(self, self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
+        self.port = self._server.add_insecure_port("127.0.0.1:0")
+        self.serving(yes=True)
+        self._server.start()
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def serving(self, *, yes: bool) -> None:
+        status = health_pb2.HealthCheckResponse.SERVING if yes else health_pb2.HealthCheckResponse.NOT_SERVING
+        for name in ("", "beers.v1.BeersService", "pb.Beers"):
+            self.health.set(name, status)
+        self.health.set("liveness", health_pb2.HealthCheckResponse.SERVING)
+
+    def stop(self) -> None:
+        self._server.stop(None).wait()
+
+    def AddBeer(self, request: Any, context: Any) -> beers_pb2.AddBeerResponse:  # noqa: N802
+        with self._lock:
+            self._begin(request, context)
+            if not request.name.strip():
+                fail(context, invalid("name", "must not be blank"))
+            beer = self.answers.get(request.request_id)
+            if beer is None:
+                beer = beers_pb2.Beer(id=len(self.beers) + 1, name=request.name)
+                added = beers_pb2.BeerAdded(name=request.name)
+                for name in DETAILS:
+                    if name not in ("abv", "ibu") or request.HasField(name):
+                        setattr(beer, name, getattr(request, name))
+                        setattr(added, name, getattr(request, name))
+                beer.added_at.CopyFrom(self._record(beer, request, beer_added=added))
+                self.beers[beer.id] = beer
+                self.answers[request.request_id] = beer
+            if self.lose_answers:
+                self.lose_answers -= 1
+                fail(context, away())
+            return beers_pb2.AddBeerResponse(beer=beer)
+
+    def RenameBeer(self, request: Any, context: Any) -> beers_pb2.RenameBeerResponse:  # noqa: N802
+        with self._lock:
+            beer = self._find(request, context)
+            changed = beers_pb2.BeerNameChanged(name=request.name, previous_name=beer.name)
+            beer.name = request.name
+            self._record(beer, request, beer_name_changed=changed)
+            return beers_pb2.RenameBeerResponse(beer=beer)
+
+    def UpdateBeer(self, request: Any, context: Any) -> beers_pb2.UpdateBeerResponse:  # noqa: N802
+        with self._lock:
+            beer = self._find(request, context)
+            changed = beers_pb2.BeerDetailsChanged(changed=request.update_mask)
+            for name in request.update_mask.paths:
+                for message in (beer, changed):
+                    if name in ("abv", "ibu") and not request.HasField(name):
+                        message.ClearField(name)
+                    else:
+                        setattr(message, name, getattr(request, name))
+            self._record(beer, request, beer_details_changed=changed)
+            return beers_pb2.UpdateBeerResponse(beer=beer)
+
+    def RemoveBeer(self, request: Any, context: Any) -> beers_pb2.RemoveBeerResponse:  # noqa: N802
+        with self._lock:
+            beer = self._find(request, context)
+            beer.removed_at.CopyFrom(self._record(beer, request, beer_removed=beers_pb2.BeerRemoved()))
+            return beers_pb2.RemoveBeerResponse(beer=beer)
+
+    def RestoreBeer(self, request: Any, context: Any) -> beers_pb2.RestoreBeerResponse:  # noqa: N802
+        with self._lock:
+            self._begin(request, context)
+            beer = self.beers[request.beer_id]
+            beer.ClearField("removed_at")
+            self._record(beer, request, beer_restored=beers_pb2.BeerRestored())
+            return beers_pb2.RestoreBeerResponse(beer=beer)
+
+    def GetBeer(self, request: Any, context: Any) -> beers_pb2.GetBeerResponse:  # noqa: N802
+        with self._lock:
+            return beers_pb2.GetBeerResponse(beer=self._find(request, context))
+
+    def ListBeers(self, request: Any, context: Any) -> beers_pb2.ListBeersResponse:  # noqa: N802
+        with self._lock:
+            self._begin(request, context)
+            found = [
+                beer
+                for beer in sorted(self.beers.values(), key=lambda beer: beer.id, reverse="desc" in request.order_by)
+                if (request.show_removed or not beer.HasField("removed_at"))
+                and request.query.lower() in f"{beer.name}\n{beer.brewery}\n{beer.style}".lower()
+            ]
+            start = int(request.page_token or 0)
+            end = start + min(request.page_size or 50, 1000)
+            token = str(end) if end < len(found) else ""
+            return beers_pb2.ListBeersResponse(beers=found[start:end], next_page_token=token)
+
+    def ListBeerEvents(self, request: Any, context: Any) -> beers_pb2.ListBeerEventsResponse:  # noqa: N802
+        with self._lock:
+            self._begin(request, context)
+            events = [event for event in self.events if event.beer_id == request.beer_id]
+            if not events:
+                fail(context, not_found(request.beer_id))
+            return beers_pb2.ListBeerEventsResponse(events=events)
+
+    def _begin(self, request: Any, context: Any) -> None:
+        self.calls.append(request)
+        failure = self.failures.popleft() if self.failures else None
+        if failure is not None:
+            fail(context, failure)
+
+    def _find(self, request: Any, context: Any) -> beers_pb2.Beer:
+        self._begin(request, context)
+        beer = self.beers.get(request.beer_id)
+        if beer is None or beer.HasField("removed_at"):
+            fail(context, not_found(request.beer_id))
+        expected = getattr(request, "expected_version", 0)  # a reading request has none, and 0 no beer ever has
+        if expected not in (0, beer.version):
+            words = f"beer {beer.id} is at version {beer.version}, not {expected}"
+            fail(context, status(grpc.StatusCode.ABORTED, words, ErrorInfo(reason="VERSION_CONFLICT")))
+        return beer
+
+    def _record(self, beer: beers_pb2.Beer, request: Any, **data: Any) -> Any:
+        beer.version += 1
+        position = len(self.events) + 1
+        event = beers_pb2.BeerEvent(
+            id=f"log:{position}",
+            position=position,
+            beer_id=beer.id,
+            version=beer.version,
+            request_id=request.request_id,
+            **data,
+        )
+        event.time.FromDatetime(datetime(2026, 11, 23, 12, tzinfo=UTC) + timedelta(seconds=position))
+        beer.changed_at.CopyFrom(event.time)
+        self.events.append(event)
+        return event.time
+
+
+def status(code: grpc.StatusCode, message: str, *details: Any) -> Status:
+    packed = []
+    for detail in details:
+        packed.append(AnyMessage())
+        packed[-1].Pack(detail)
+    return Status(code=code.value[0], message=message, details=packed)
+
+
+def away(retry_after: float = 0.0) -> Status:
+    """The answer of a bridge whose service is away."""
+    retry = RetryInfo()
+    retry.retry_delay.FromTimedelta(timedelta(seconds=retry_after))
+    reason = ErrorInfo(reason="SERVICE_UNAVAILABLE", domain="beers")
+    return status(grpc.StatusCode.UNAVAILABLE, "no service instance answers", reason, retry)
+
+
+def invalid(field: str, why: str) -> Status:
+    violation = BadRequest.FieldViolation(field=field, description=why)
+    reason = ErrorInfo(reason="INVALID_FIELD", domain="beers")
+    return status(grpc.StatusCode.INVALID_ARGUMENT, f"{field}: {why}", reason, BadRequest(field_violations=[violation]))
+
+
+def not_found(beer_id: int) -> Status:
+    return status(grpc.StatusCode.NOT_FOUND, f"beer {beer_id} not found", ErrorInfo(reason="BEER_NOT_FOUND"))
+
+
+def fail(context: Any, failure: Status) -> NoReturn:
+    context.abort_with_status(rpc_status.to_status(failure))
+    raise AssertionError

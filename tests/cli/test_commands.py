@@ -1,0 +1,239 @@
+"""The commands of one call each: what they print, for people and machines, and how they fail."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import grpc
+import pytest
+from google.rpc.error_details_pb2 import ErrorInfo
+
+from beers_cli.processes import free_port
+from grpc_bridge.proto.beers.v1 import beers_pb2
+from tests.cli.conftest import Run
+from tests.cli.fake_service import FakeService, away, status
+
+
+def test_an_added_beer_is_shown_with_its_id(service: FakeService, beers: Run) -> None:
+    result = beers("add", "Punk IPA", "--brewery", "BrewDog", "--style", "IPA", "--abv", "5.6")
+    assert result.status == 0
+    assert "Punk IPA" in result.out
+    assert "5.6 %" in result.out
+    assert service.beers[1].brewery == "BrewDog"
+    assert not service.beers[1].HasField("ibu")
+
+
+@pytest.mark.usefixtures("service")
+def test_json_holds_what_nameko_answers(beers: Run) -> None:
+    beer = beers("add", "Jever", "--ibu", "44", "--json").document
+    assert beer == {
+        "id": 1, "name": "Jever", "brewery": "", "style": "", "abv": None, "ibu": 44, "description": "", "version": 1,
+        "added_at": "2026-11-23T12:00:01.000000Z", "changed_at": "2026-11-23T12:00:01.000000Z", "removed_at": None,
+    }  # fmt: skip
+    assert beers("get", "1", "--json").document == beer
+
+
+def test_a_beer_is_renamed_updated_removed_and_restored_and_its_history_tells_so(
+    service: FakeService, beers: Run
+) -> None:
+    beers("add", "Punk", "--abv", "5.6")
+    assert "Punk IPA" in beers("rename", "1", "Punk IPA").out
+    assert beers("update", "1", "--brewery", "BrewDog", "--abv", "unknown", "--json").document["abv"] is None
+    assert service.beers[1].brewery == "BrewDog"
+    assert beers("remove", "1").status == 0
+    assert beers("get", "1").status == 1
+    assert beers("restore", "1").status == 0
+    lines = beers("history", "1").out.splitlines()
+    for words in ("added Punk (abv 5.6)", "renamed Punk → Punk IPA", "abv unknown", "removed", "restored"):
+        assert sum(words in line for line in lines) == 1, words
+    types = [event["type"] for event in beers("history", "1", "--json").document]
+    assert types == ["BeerAdded", "BeerNameChanged", "BeerDetailsChanged", "BeerRemoved", "BeerRestored"]
+    changed = beers("history", "1", "--json").document[2]["data"]
+    assert changed == {"brewery": "BrewDog", "abv": None}
+
+
+def test_an_empty_text_clears_a_detail_and_what_is_not_named_stays(service: FakeService, beers: Run) -> None:
+    beers("add", "Jever", "--brewery", "Friesisches Brauhaus", "--style", "Pilsener")
+    beers("update", "1", "--style", "")
+    assert service.calls[-1].update_mask.paths == ["style"]
+    assert service.beers[1].style == ""
+    assert service.beers[1].brewery == "Friesisches Brauhaus"
+
+
+def test_update_without_a_change_is_wrong_usage(beers: Run) -> None:
+    result = beers("update", "1")
+    assert result.status == 2
+    assert "nothing to change" in result.err
+
+
+def test_list_reads_as_many_pages_as_it_needs_and_says_that_there_are_more(service: FakeService, beers: Run) -> None:
+    for number in range(1, 61):
+        beers("add", f"Beer {number}")
+    shown = beers("list")
+    assert "Beer 50" in shown.out
+    assert "Beer 51" not in shown.out
+    assert "there are more" in shown.out
+    assert len(beers("list", "--limit", "7", "--json").document) == 7
+    service.calls.clear()
+    assert len(beers("list", "--all", "--json").document) == 60
+    everything = beers("list", "--all")
+    assert "60 beers." in everything.out
+    assert [beer["name"] for beer in beers("list", "--query", "beer 60", "--json").document] == ["Beer 60"]
+
+
+@pytest.mark.usefixtures("service")
+def test_removed_beers_are_listed_on_request(beers: Run) -> None:
+    beers("add", "Gone")
+    beers("remove", "1")
+    assert beers("list").out.strip() == "No beers."
+    assert "Gone (removed)" in beers("list", "--show-removed").out
+
+
+@pytest.mark.usefixtures("service")
+def test_a_page_cannot_smuggle_commands_to_the_terminal(beers: Run) -> None:
+    beers("add", "Red \x1b[31mAle", "--description", "[bold]no markup[/bold]")
+    shown = beers("list").out + beers("get", "1").out
+    assert "\x1b" not in shown
+    assert "[bold]no markup[/bold]" in shown
+
+
+@pytest.mark.parametrize(
+    ("at", "field"), [("42", "as_of_position"), ("2026-11-01", "as_of_time"), ("2026-11-01T18:30Z", "as_of_time")]
+)
+def test_the_past_is_named_by_a_position_or_a_time(service: FakeService, beers: Run, at: str, field: str) -> None:
+    beers("add", "Jever")
+    assert beers("get", "1", "--at", at).status == 0
+    assert service.calls[-1].WhichOneof("as_of") == field
+
+
+def test_a_past_that_is_neither_is_wrong_usage(beers: Run) -> None:
+    result = beers("get", "1", "--at", "yesterday")
+    assert result.status == 2
+    assert "2026-11-01" in result.err
+
+
+@pytest.mark.usefixtures("service")
+def test_a_stale_version_is_refused_with_what_to_do(beers: Run) -> None:
+    beers("add", "Jever")
+    result = beers("rename", "1", "Jever Pilsener", "--expected-version", "7")
+    assert result.status == 1
+    assert "at version 1, not 7" in result.err
+    assert "beers get" in result.err
+
+
+@pytest.mark.usefixtures("service")
+def test_a_refused_field_is_named(beers: Run) -> None:
+    result = beers("add", " ")
+    assert (result.status, result.out) == (1, "")
+    assert result.err.strip() == "Error: name: must not be blank"
+    error = json.loads(beers("add", " ", "--json").err)["error"]
+    assert error["field"] == "name"
+    assert error["code"] == "INVALID_ARGUMENT"
+    assert error["reason"] == "INVALID_FIELD"
+
+
+@pytest.mark.usefixtures("service")
+@pytest.mark.parametrize("value", ["strong", "5,6", ""])
+def test_a_quantity_is_a_number_or_unknown(beers: Run, value: str) -> None:
+    result = beers("add", "Jever", "--abv", value)
+    assert result.status == (2 if value else 0)
+    assert ("unknown" in result.err) == bool(value)
+
+
+def test_where_nobody_listens_the_command_fails_at_once_and_says_what_to_do(beers: Run) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    result = beers("list", "--address", address)
+    assert result.status == 1
+    assert f"No beers service answers at {address}." in result.err
+    assert "beers up" in result.err
+    assert "--address" in result.err
+
+
+@pytest.mark.parametrize("address", ["localhost:http", ":8000", "localhost:99999"])
+def test_a_malformed_address_is_wrong_usage(beers: Run, address: str) -> None:
+    assert beers("list", "--address", address).status == 2
+
+
+def test_what_passes_is_tried_again_with_the_same_request_id(service: FakeService, beers: Run) -> None:
+    service.failures.extend([away(), away()])
+    assert beers("add", "Jever").status == 0
+    assert len(service.calls) == 3
+    assert len({call.request_id for call in service.calls}) == 1
+
+
+def test_a_lost_answer_adds_nothing_twice(service: FakeService, beers: Run) -> None:
+    service.lose_answers = 1
+    assert beers("add", "Jever", "--json").document["id"] == 1
+    assert len(service.beers) == 1
+
+
+def test_after_the_timeout_the_request_id_is_told_to_go_on_with(service: FakeService, beers: Run) -> None:
+    service.failures.extend([away()] * 100)
+    result = beers("add", "Jever", "--timeout", "0.5", "--request-id", "mine")
+    assert result.status == 1
+    assert "no service instance answers" in result.err
+    assert "--request-id mine" in result.err
+
+
+def test_what_would_fail_again_is_not_tried_again(service: FakeService, beers: Run) -> None:
+    bug = status(grpc.StatusCode.INTERNAL, "something went wrong, id 4711", ErrorInfo(reason="INTERNAL"))
+    service.failures.append(bug)
+    result = beers("add", "Jever")
+    assert result.status == 1
+    assert "4711" in result.err
+    assert len(service.calls) == 1
+
+
+def test_health_is_shown_and_is_the_exit_status(service: FakeService, beers: Run) -> None:
+    assert beers("health").status == 0
+    service.serving(yes=False)
+    result = beers("health")
+    assert result.status == 1
+    assert re.search(r"beers\.v1\.BeersService\s+NOT_SERVING", result.out)
+    assert re.search(r"liveness\s+SERVING", result.out)
+    assert beers("health", "--json").document["serving"] is False
+    late = beers("health", "--wait", "0.2")
+    assert late.status == 1
+    assert "not serving within 0.2 s" in late.err
+
+
+def run_program(service: FakeService, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
+    # Unbuffered, Python itself takes a broken pipe for a finished write.
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "beers_cli", *arguments],
+        env=inherited | {"BEERS_ADDRESS": service.address} | environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def test_a_reader_that_goes_away_is_no_error_to_talk_about(service: FakeService) -> None:
+    for number in range(1, 1001):
+        service.beers[number] = beers_pb2.Beer(id=number, name=f"Beer {number}", brewery="x" * 200, style="y" * 200)
+    for command in (["list", "--all"], ["list", "--all", "--json"], ["export"]):
+        with run_program(service, *command) as program:
+            assert program.stdout is not None
+            assert program.stderr is not None
+            program.stdout.read(10)
+            program.stdout.close()
+            assert program.wait(20) == 1
+            assert program.stderr.read() == b""
+
+
+def test_the_program_has_completion_for_shells(service: FakeService) -> None:
+    with run_program(service, _BEERS_COMPLETE="complete_bash", COMP_WORDS="beers re", COMP_CWORD="1") as program:
+        out, _ = program.communicate(timeout=20)
+    assert out.decode().split() == ["rename", "remove", "restore"]
+
+
+def test_supervising_and_help_load_neither_grpc_nor_nameko() -> None:
+    """`beers up` forks, which gRPC's threads do not survive; and eventlet would patch the world."""
+    program = (
+        "import sys, beers_cli.__main__\nprint(sorted({'grpc', 'eventlet', 'nameko', 'sqlalchemy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

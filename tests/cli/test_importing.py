@@ -1,0 +1,198 @@
+"""`beers import` and `beers export`: every row is accounted for, and none is added twice."""
+
+import csv
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import grpc
+import pytest
+from google.rpc.error_details_pb2 import ErrorInfo
+
+from tests.cli.conftest import Run
+from tests.cli.fake_service import FakeService, away, status
+
+
+def write(path: Path, count: int, start: int = 0) -> str:
+    with path.open("a", newline="", encoding="utf-8") as file:
+        if not start:
+            file.write("name,brewery,abv\n")
+        csv.writer(file).writerows((f"Beer {number}", "Brewery, & Sons", 5) for number in range(start, start + count))
+    return str(path)
+
+
+def described(service: FakeService) -> list[tuple[str, str, str, float | None]]:
+    """What the service holds; beers that are sent at the same time arrive in any order."""
+    return sorted(
+        (beer.name, beer.brewery, beer.description, beer.abv if beer.HasField("abv") else None)
+        for beer in service.beers.values()
+    )
+
+
+def test_a_file_is_imported_once_however_often_it_is_run(service: FakeService, beers: Run, tmp_path: Path) -> None:
+    file = write(tmp_path / "beers.csv", 200)
+    result = beers("import", file)
+    assert (result.status, result.out) == (0, "200 rows read: 200 added, 0 already there, 0 refused.\n")
+    assert beers("import", file).out == "200 rows read: 0 added, 200 already there, 0 refused.\n"
+    write(tmp_path / "beers.csv", 10, start=200)
+    assert beers("import", file).out == "210 rows read: 10 added, 200 already there, 0 refused.\n"
+    assert len(service.beers) == 210
+
+
+def test_identical_rows_are_beers_of_their_own(service: FakeService, beers: Run) -> None:
+    stdin = b"name\nPale Ale\nPale Ale\n"
+    assert beers("import", "-", stdin=stdin).status == 0
+    assert beers("import", "-", stdin=stdin).out == "2 rows read: 0 added, 2 already there, 0 refused.\n"
+    assert len(service.beers) == 2
+
+
+def test_refused_rows_are_reported_with_line_and_reason_and_the_rest_goes_on(service: FakeService, beers: Run) -> None:
+    stdin = b"name,abv,color\nA,5,x\n ,5,x\nB,strong,x\nC,5,x\n"
+    result = beers("import", "-", stdin=stdin)
+    assert result.status == 1
+    assert result.out == "4 rows read: 2 added, 0 already there, 2 refused.\n"
+    assert "line 3: name: must not be blank" in result.err
+    assert "line 4: abv: must be a number such as 4.5, not 'strong'" in result.err
+    assert "Columns that are not read: color" in result.err
+    assert sorted(beer.name for beer in service.beers.values()) == ["A", "C"]
+    document = beers("import", "-", "--json", stdin=stdin).document
+    assert (document["read"], document["added"], document["already_there"], document["refused"]) == (4, 0, 2, 2)
+    assert sorted(refusal["line"] for refusal in document["refusals"]) == [3, 4]
+    assert document["ignored_columns"] == ["color"]
+
+
+def test_json_lines_from_standard_input_are_recognised(service: FakeService, beers: Run) -> None:
+    assert beers("import", "-", stdin=b'{"name": "Jever", "ibu": 44}\n').status == 0
+    assert service.beers[1].ibu == 44
+
+
+def test_rows_without_an_answer_are_sent_again_with_the_same_id(
+    service: FakeService, beers: Run, tmp_path: Path
+) -> None:
+    service.failures.append(None)  # the question for the highest id
+    service.failures.extend([away()] * 150)
+    service.lose_answers = 20
+    result = beers("import", write(tmp_path / "beers.csv", 100))
+    assert result.out == "100 rows read: 100 added, 0 already there, 0 refused.\n"
+    assert len(service.beers) == 100
+
+
+def test_a_bug_of_the_service_costs_one_row(service: FakeService, beers: Run) -> None:
+    bug = status(grpc.StatusCode.INTERNAL, "something went wrong, id 4711", ErrorInfo(reason="INTERNAL"))
+    service.failures.extend([None, bug])
+    result = beers("import", "-", stdin=b"name\nA\nB\n")
+    assert "1 added, 0 already there, 1 refused" in result.out
+    assert "4711" in result.err
+
+
+def test_after_its_patience_it_gives_up_and_says_how_to_go_on(service: FakeService, beers: Run, tmp_path: Path) -> None:
+    service.failures.append(None)
+    service.failures.extend([away()] * 100_000)
+    result = beers("import", write(tmp_path / "beers.csv", 100), "--patience", "0.5")
+    assert result.status == 1
+    assert "No answer for 0.5 s" in result.err
+    assert "Run the same command again" in result.err
+
+
+def test_without_permission_it_stops_at_once(service: FakeService, beers: Run, tmp_path: Path) -> None:
+    service.failures.extend([None, status(grpc.StatusCode.PERMISSION_DENIED, "you may not")])
+    result = beers("import", write(tmp_path / "beers.csv", 100))
+    assert result.status == 1
+    assert "you may not" in result.err
+
+
+def test_an_interrupted_import_ends_with_130_and_goes_on_where_it_was(
+    service: FakeService, beers: Run, tmp_path: Path
+) -> None:
+    file = write(tmp_path / "beers.csv", 20_000)
+    with subprocess.Popen(
+        [sys.executable, "-m", "beers_cli", "import", file],
+        env=os.environ | {"BEERS_ADDRESS": service.address},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as program:
+        deadline = time.monotonic() + 20
+        while len(service.beers) < 100 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        program.send_signal(signal.SIGINT)
+        _, err = program.communicate(timeout=20)
+    assert program.returncode == 130
+    assert "Traceback" not in err
+    assert "Not finished." in err
+    before = len(service.beers)
+    assert before < 20_000
+    (tmp_path / "beers.csv").unlink()
+    result = beers("import", write(tmp_path / "beers.csv", before))
+    assert "0 refused" in result.out
+    assert len({(beer.name) for beer in service.beers.values()}) == len(service.beers)
+
+
+@pytest.mark.usefixtures("service")
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["nowhere.csv"], 1, "Cannot read nowhere.csv: No such file or directory"),
+        (["/"], 1, "Cannot read /: Is a directory"),
+        (["-", "--format", "xml"], 2, "csv or jsonl"),
+        (["-"], 1, "no column called name"),
+        ([], 2, "FILE"),
+    ],
+)
+def test_what_cannot_be_imported_is_refused_in_words(beers: Run, arguments: list[str], code: int, words: str) -> None:
+    result = beers("import", *arguments)
+    assert result.status == code
+    assert words in result.err
+
+
+@pytest.mark.parametrize("file_format", ["csv", "jsonl"])
+def test_what_is_exported_is_what_was_imported(
+    service: FakeService, beers: Run, tmp_path: Path, file_format: str
+) -> None:
+    lines = io.StringIO()
+    rows = [
+        ["name", "brewery", "style", "abv", "ibu", "description"],
+        ['Bière, "brune"', "L'Échoppe", "Dubbel", "8.05", "", "one\ntwo\r\n\ttabbed"],
+        ["Pale Ale", "", "", "", "10000", ""],
+        ["Alcohol-free", "", "", "0", "", ""],
+    ]
+    csv.writer(lines).writerows(rows)
+    assert beers("import", "-", "--keep-zero", stdin=lines.getvalue().encode()).status == 0
+    before = described(service)
+    file = str(tmp_path / f"out.{file_format}")
+    result = beers("export", "--output", file)
+    assert result.status == 0
+    assert "3 beers written" in result.err
+    assert "1 of them have a known 0" in result.err
+    assert not list(tmp_path.glob("*.unfinished"))
+    service.beers.clear()
+    service.answers.clear()
+    assert beers("import", "--keep-zero", file).status == 0
+    assert described(service) == before
+
+
+def test_export_reads_page_by_page_and_leaves_removed_beers_out(
+    service: FakeService, beers: Run, tmp_path: Path
+) -> None:
+    beers("import", write(tmp_path / "beers.csv", 1500))
+    beers("remove", "7")
+    service.calls.clear()
+    exported = beers("export").out.splitlines()
+    assert len(exported) == 1 + 1499
+    assert len(service.calls) == 2
+
+
+def test_an_export_that_fails_leaves_the_file_of_the_time_before_alone(
+    service: FakeService, beers: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "out.csv").write_text("yesterday's")
+    service.failures.append(status(grpc.StatusCode.PERMISSION_DENIED, "you may not"))
+    assert beers("export", "--output", str(tmp_path / "out.csv")).status == 1
+    assert (tmp_path / "out.csv").read_text() == "yesterday's"
+    assert len(list(tmp_path.iterdir())) == 1
+    assert "Cannot write" in beers("export", "--output", str(tmp_path / "no" / "out.csv")).err

@@ -1,0 +1,99 @@
+"""Servers for the tests, each started by the first test that asks for it and stopped at the end of the run.
+
+Nothing here may import grpc, eventlet or nameko: the tests of the service and those of the bridge run in processes of
+their own, and each knows only one of these worlds.
+"""
+
+import os
+import sys
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from beers_cli.rabbitmq import RabbitMQNode
+    from tests.nodes import PostgreSQLNode
+
+# `pytest` alone does not look for modules where it is started, as `python -m pytest` does.
+_ROOT = str(Path(__file__).parents[1])
+if _ROOT not in sys.path:
+    sys.path.insert(0, _ROOT)
+
+
+@pytest.fixture(scope="session")
+def say(pytestconfig: pytest.Config) -> Callable[[str], None]:
+    """Write a line past pytest's capture: of what takes long, such as an installation."""
+    reporter = pytestconfig.pluginmanager.get_plugin("terminalreporter")
+
+    def line(text: str) -> None:
+        if reporter is not None:
+            reporter.ensure_newline()
+            reporter.write_line(text)
+
+    return line
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_node(say: Callable[[str], None]) -> "Iterator[RabbitMQNode]":
+    """A private RabbitMQ node that a test may freeze, kill and start again; the test leaves it running."""
+    from beers_cli.rabbitmq import RabbitMQNode  # noqa: PLC0415 - a run that needs no broker loads none of it
+
+    with tempfile.TemporaryDirectory(prefix="beers-rabbitmq-", ignore_cleanup_errors=True) as folder:
+        node = RabbitMQNode(Path(folder), say=say)
+        try:
+            node.start()
+            yield node
+        finally:
+            node.stop()
+
+
+@pytest.fixture(scope="session")
+def amqp_uri(request: pytest.FixtureRequest) -> str:
+    """The URI of a RabbitMQ: $BEERS_TEST_AMQP_URI, else the private node's default virtual host."""
+    given = os.environ.get("BEERS_TEST_AMQP_URI")
+    return given or request.getfixturevalue("rabbitmq_node").uri
+
+
+@pytest.fixture(scope="module")
+def module_amqp_uri(request: pytest.FixtureRequest) -> str:
+    """The URI of a virtual host of the test module's own, on the private node: no queue of others is in there."""
+    return request.getfixturevalue("rabbitmq_node").add_virtual_host(f"module-{uuid.uuid4().hex}")
+
+
+@pytest.fixture
+def fresh_amqp_uri(rabbitmq_node: "RabbitMQNode") -> str:
+    """The URI of a virtual host of the test's own, on the private node; making one takes a second."""
+    return rabbitmq_node.add_virtual_host(f"test-{uuid.uuid4().hex}")
+
+
+@pytest.fixture(scope="session")
+def postgres_node(say: Callable[[str], None]) -> "Iterator[PostgreSQLNode]":
+    """A private PostgreSQL."""
+    from tests.nodes import PostgreSQLNode  # noqa: PLC0415
+
+    node = PostgreSQLNode(say)
+    try:
+        node.start()
+        yield node
+    finally:
+        node.stop()
+
+
+@pytest.fixture
+def postgres_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of a fresh, empty database: on the server of $BEERS_TEST_POSTGRES_URL, else on the private one."""
+    from tests.nodes import fresh_database  # noqa: PLC0415
+
+    given = os.environ.get("BEERS_TEST_POSTGRES_URL")
+    if not given:
+        yield request.getfixturevalue("postgres_node").url()
+        return
+    url, drop = fresh_database(given)
+    try:
+        yield url
+    finally:
+        drop()
