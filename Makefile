@@ -1,0 +1,108 @@
+# `make` lists what there is to do. Needs GNU make, a Python from 3.11 to 3.13 and nothing else: what is missing goes
+# into a virtual environment, or comes from the distribution's packages where root or sudo permit.
+#
+#   PYTHON=python3.12   the Python to build the environment with; by default the first that fits
+#   VENV=directory      where that environment lives
+
+PYTHON ?=
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help run test test-pythons check static fmt lint types imports proto generated buf lock locked clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s%s\n", $$1, $$2 }' Makefile
+
+# ── Running ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+# `exec`: a signal to make reaches the program itself, and make waits until it has stopped what it started.
+run: $(VENV)/run.stamp ## start RabbitMQ, the service and the bridge; Ctrl-C stops them (PORT=8000, AMQP_URI=, DATABASE_URL=)
+	@exec $(BIN)/beers up
+
+# ── Testing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+TESTS ?=
+ARGS ?=
+COVERAGE ?=
+
+test: $(VENV)/dev.stamp ## run the whole suite (TESTS="unit cli" some directories, ARGS="-k name" for pytest, COVERAGE=1)
+	@exec $(BIN)/python scripts/run_tests.py $(if $(COVERAGE),--coverage) $(TESTS) -- $(ARGS)
+
+test-pythons: ## run the unit and service tests on every Python from 3.11 to 3.13 that is installed
+	@exec sh scripts/test_pythons.sh unit service
+
+check: ## do all that CI does: the static checks, then the whole suite with its coverage floor
+	@status=0; \
+	$(MAKE) --no-print-directory --keep-going static || status=1; \
+	$(MAKE) --no-print-directory test COVERAGE=1 || status=1; \
+	exit $$status
+
+# ── Static checks ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+static: locked lint types imports generated buf ## run every check that executes none of the code
+
+lint: $(VENV)/dev.stamp ## look for mistakes and for code that `make fmt` would change
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+fmt: $(VENV)/dev.stamp ## format the code and mend what can be mended mechanically
+	$(BIN)/ruff check --fix-only --exit-zero .
+	$(BIN)/ruff format .
+
+STUBS := amqp eventlet grpc_health.v1.health kombu.connection kombu.transport.pyamqp nameko
+
+types: $(VENV)/dev.stamp ## check the types, and our stubs against the libraries that they describe
+	$(BIN)/mypy
+	MYPYPATH=typings $(BIN)/stubtest --mypy-config-file pyproject.toml --ignore-missing-stub \
+	    --allowlist typings/allowlist.txt $(STUBS)
+
+imports: $(VENV)/dev.stamp ## check who may import whom
+	$(BIN)/lint-imports
+
+generated: $(VENV)/dev.stamp ## compare the committed gRPC code with what the .proto files yield
+	@rm -rf build/proto
+	sh grpc_bridge/proto/generate.sh $(abspath $(BIN))/python build/proto
+	@diff --recursive --exclude='*.proto' --exclude='buf.yaml' --exclude='*.sh' --exclude='__*__*' \
+	    grpc_bridge/proto build/proto || { echo 'The generated code is not that of the .proto files: run `make proto`.' >&2; exit 1; }
+
+buf: $(VENV)/dev.stamp ## lint the .proto files and look for changes that break clients
+	$(BIN)/buf lint grpc_bridge/proto
+	sh scripts/buf_breaking.sh $(BIN)/buf grpc_bridge/proto
+
+locked: $(VENV)/dev.stamp ## check that the lock files are those of pyproject.toml
+	sh scripts/lock.sh --check $(BIN)/uv
+
+# ── Writing what is generated ────────────────────────────────────────────────────────────────────────────────────────
+
+proto: $(VENV)/dev.stamp ## regenerate the gRPC code from the .proto files
+	sh grpc_bridge/proto/generate.sh $(abspath $(BIN))/python
+
+UPGRADE ?=
+
+lock: $(VENV)/dev.stamp ## write requirements/ from pyproject.toml (UPGRADE=1 takes the newest versions)
+	sh scripts/lock.sh $(if $(UPGRADE),--upgrade) $(BIN)/uv
+
+clean: ## delete everything that can be made again; var/, the data, stays
+	rm -rf .venv build dist *.egg-info htmlcov .coverage* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -path ./var -prune -o -name __pycache__ -prune -exec rm -rf {} +
+
+# ── The virtual environment ──────────────────────────────────────────────────────────────────────────────────────────
+
+# Only errors are shown; what gets installed is fixed by hashes, wherever this machine's pip looks for it.
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input
+
+$(BIN)/python:
+	@PYTHON='$(PYTHON)' sh scripts/venv.sh '$(VENV)'
+
+$(VENV)/run.stamp: requirements/run.txt pyproject.toml | $(BIN)/python
+	@echo 'Installing the locked dependencies into $(VENV) …'
+	@$(PIP) --require-hashes --only-binary :all: --requirement requirements/run.txt
+	@$(PIP) --no-deps --no-build-isolation --config-settings editable_mode=compat --editable .
+	@touch $@
+
+$(VENV)/dev.stamp: requirements/dev.txt $(VENV)/run.stamp
+	@echo 'Installing what tests and checks need …'
+	@$(PIP) --require-hashes --use-pep517 --no-build-isolation --requirement requirements/dev.txt
+	@touch $@

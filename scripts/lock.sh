@@ -1,0 +1,32 @@
+#!/bin/sh
+# Writes requirements/run.txt and dev.txt from pyproject.toml: lock.sh [--check | --upgrade] [UV]
+#
+# One file serves every platform and Python that we support. Pinned versions and their hashes stay as they are unless
+# pyproject.toml asks for others, or --upgrade for the newest. --check writes nothing and fails if something would change.
+set -eu
+
+mode=write
+case ${1-} in --check | --upgrade) mode=${1#--} && shift ;; esac
+uv=${1:-uv}
+
+compile() {
+    # No index, no link and no path may get into a lock file: it has to work on every machine.
+    "$uv" pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
+        --no-emit-index-url --no-annotate --custom-compile-command 'make lock' "$@"
+}
+
+out=requirements
+if [ "$mode" = check ]; then
+    out=$(mktemp -d)
+    trap 'rm -rf "$out"' EXIT
+    cp requirements/run.txt requirements/dev.txt "$out"
+fi
+upgrade=
+[ "$mode" != upgrade ] || upgrade=--upgrade
+compile $upgrade --output-file "$out/run.txt" pyproject.toml
+compile $upgrade --output-file "$out/dev.txt" --extra dev --constraint "$out/run.txt" pyproject.toml
+
+if [ "$mode" = check ] && ! diff -r -U 0 requirements "$out"; then
+    echo 'The lock files are not those of pyproject.toml: run `make lock`.' >&2
+    exit 1
+fi

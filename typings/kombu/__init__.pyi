@@ -1,0 +1,1 @@
+from kombu.connection import Connection as Connection
