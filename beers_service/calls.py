@@ -39,6 +39,7 @@ class Call:
             its own is known by it.
         correlation_id: The conversation that it is part of.
         deadline: Until when the caller waits, in seconds of `time.time`; None if he does not say.
+        traceparent: The trace that it is part of, as W3C Trace Context writes it; None if there is none.
     """
 
     method: str
@@ -46,6 +47,7 @@ class Call:
     call_id: str
     correlation_id: str
     deadline: float | None = None
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +278,7 @@ def _request(call: Call) -> Request:
         commands=method.run(**arguments),
         request_id=call.call_id if request_id is None else fields.request_id(request_id),
         correlation_id=call.correlation_id,
+        traceparent=call.traceparent,
         expected_version=fields.expected_version(expected_version),
         deadline=float("inf") if call.deadline is None else time.monotonic() + call.deadline - time.time(),
     )

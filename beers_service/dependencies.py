@@ -19,7 +19,7 @@ from beers_service.store.engine import connect
 from beers_service.store.event_log import SqlEventLog
 from beers_service.store.reader import SqlReader
 from beers_service.store.relay_cursor import SqlRelayCursor
-from beers_service.transport import logger_of
+from beers_service.transport import logger_of, traceparent_of
 from beers_service.writer import Writer
 
 FORGET_EVERY = 60
@@ -79,11 +79,19 @@ class BoundCalls:
             call_id=f"{self._context['call_id']}-{index}",
             correlation_id=str(correlation_id)[:128],
             deadline=deadline,
+            traceparent=traceparent_of(call),
         )
 
     def _call(self, method: str, arguments: Mapping[str, Any]) -> Call:
         context = self._context
-        return Call(method, arguments, context["call_id"], context["correlation_id"], context.get("deadline"))
+        return Call(
+            method=method,
+            arguments=arguments,
+            call_id=context["call_id"],
+            correlation_id=context["correlation_id"],
+            deadline=context.get("deadline"),
+            traceparent=context.get("traceparent"),
+        )
 
 
 class CallsProvider(DependencyProvider):

@@ -44,6 +44,8 @@ def message(event: StoredEvent, log_id: str) -> tuple[bytes, dict[str, Any]]:
         "ce-time": content["time"],
         "ce-position": event.position,
     }
+    if event.traceparent is not None:
+        headers["traceparent"] = event.traceparent
     return orjson.dumps(content), {
         "content_type": CONTENT_TYPE,
         "content_encoding": "utf-8",

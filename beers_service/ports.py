@@ -26,6 +26,7 @@ class StoredEvent:
         request_id: The request that caused it.
         correlation_id: The conversation that the request was part of.
         data: What happened.
+        traceparent: The trace that the request was part of, as W3C Trace Context writes it; None if there was none.
     """
 
     position: int
@@ -35,6 +36,7 @@ class StoredEvent:
     request_id: str
     correlation_id: str
     data: BeerEvent
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ import inspect
 import json
 import logging
 import math
+import re
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -51,6 +52,8 @@ DEAD_LETTERS_MAXIMUM = 100_000
 
 GOODBYE = 3
 """Seconds that the broker has to answer our goodbye."""
+
+_TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 Message = Any
 
@@ -344,6 +347,12 @@ def logger_of(config: dict[str, Any]) -> FilteringBoundLogger:
     return logger
 
 
+def traceparent_of(carrier: Mapping[str, Any]) -> str | None:
+    """Return the trace context (W3C, version 00) that *carrier* holds; what is malformed counts as none."""
+    value = carrier.get("traceparent")
+    return value if isinstance(value, str) and _TRACEPARENT.fullmatch(value) else None
+
+
 def _reply_to(message: Message) -> str:
     reply_to = message.properties.get("reply_to")
     if not isinstance(reply_to, str) or not reply_to:
@@ -371,6 +380,8 @@ def _context(message: Message, reply_to: str) -> dict[str, Any]:
             raise MalformedRequest("the header nameko.deadline must be a number of seconds since 1970")
         if deadline < time.time():
             raise DeadlinePassed("")
+    if traceparent := traceparent_of(headers):
+        context["traceparent"] = traceparent
     correlation_id = message.properties.get("correlation_id")
     own = str(correlation_id or message.delivery_tag)
     # Stable over deliveries and unlike any other call's: the queue that waits for the answer, and its number there.

@@ -50,6 +50,7 @@ class Request:
         correlation_id: The conversation that it is part of.
         expected_version: The version that the beer must have; None if any will do.
         deadline: Until when it is worth doing, in seconds of `time.monotonic`.
+        traceparent: The trace that it is part of, as W3C Trace Context writes it; None if there is none.
     """
 
     commands: tuple[Command, ...]
@@ -57,6 +58,7 @@ class Request:
     correlation_id: str
     expected_version: int | None = None
     deadline: float = float("inf")
+    traceparent: str | None = None
 
     def fingerprint(self) -> str:
         """Return what tells this request's commands from all others, whatever it is called."""
@@ -275,6 +277,7 @@ class _Batch:
                         request_id=request.request_id,
                         correlation_id=request.correlation_id,
                         data=data,
+                        traceparent=request.traceparent,
                     )
                 )
             if beer is None:

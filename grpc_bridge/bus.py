@@ -41,6 +41,7 @@ class Caller(Protocol):
         *,
         deadline: float,
         correlation_id: str,
+        traceparent: str = "",
         request_id: str = "",
         rows: int = 1,
     ) -> Any:
@@ -82,6 +83,7 @@ class Bus:
         *,
         deadline: float,
         correlation_id: str,
+        traceparent: str = "",
         request_id: str = "",
         rows: int = 1,
     ) -> Any:
@@ -92,6 +94,7 @@ class Bus:
             kwargs: Its arguments, of what JSON can express.
             deadline: When to give up, in the time of the event loop.
             correlation_id: The conversation that this call is part of.
+            traceparent: The trace that it is part of, as W3C Trace Context writes it; empty if there is none.
             request_id: That of a command; a call without one is taken for a read.
             rows: How many beers or events the answer may hold.
 
@@ -109,6 +112,7 @@ class Bus:
                 "kwargs": kwargs,
                 "deadline": time.time() + deadline - loop.time(),
                 "correlation_id": correlation_id,
+                "traceparent": traceparent or None,
             }
         )
         call = Call(

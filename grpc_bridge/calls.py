@@ -19,6 +19,7 @@ from grpc_bridge.identifiers import identifiers, is_acceptable
 
 CORRELATION_ID: Final = "x-correlation-id"
 REQUEST_ID: Final = "x-request-id"
+TRACEPARENT: Final = "traceparent"
 
 _LONGEST_MARGIN = 0.1
 """Seconds before the client's own deadline at which we give up, so that it gets our reason and not its own."""
@@ -43,14 +44,16 @@ class Call:
     Attributes:
         correlation_id: The conversation that it is part of.
         deadline: When to have answered, in the time of the event loop.
+        traceparent: The trace that it is part of, as the client wrote it; empty if it did not.
         request_id: That of a command, once a servicer has found or made it; empty for a read.
     """
 
-    __slots__ = ("correlation_id", "deadline", "request_id")
+    __slots__ = ("correlation_id", "deadline", "request_id", "traceparent")
 
-    def __init__(self, correlation_id: str, deadline: float) -> None:
+    def __init__(self, correlation_id: str, deadline: float, traceparent: str) -> None:
         self.correlation_id = correlation_id
         self.deadline = deadline
+        self.traceparent = traceparent
         self.request_id = ""
 
 
@@ -93,7 +96,7 @@ class Reception:
             received: _Request | Undecodable, context: "grpc.aio.ServicerContext[Any, Any]"
         ) -> _Response:
             started = time.perf_counter()
-            call = Call(self._correlation_id(context), self._deadline(context))
+            call = self._call(context)
             self.active += 1
             try:
                 response = await handler(self._admitted(received), call)
@@ -128,12 +131,15 @@ class Reception:
             raise CallFailed("UndecodableRequest", (), "the request is no protobuf message of its type")
         return received
 
-    def _correlation_id(self, context: "grpc.aio.ServicerContext[Any, Any]") -> str:
+    def _call(self, context: "grpc.aio.ServicerContext[Any, Any]") -> Call:
+        correlation_id = traceparent = ""
         metadata: Sequence[tuple[str, str | bytes]] = context.invocation_metadata() or ()  # type: ignore[assignment]
         for key, value in metadata:
             if key == CORRELATION_ID and is_acceptable(value):
-                return str(value)
-        return self._identifier()
+                correlation_id = str(value)
+            elif key == TRACEPARENT and is_acceptable(value):
+                traceparent = str(value)
+        return Call(correlation_id or self._identifier(), self._deadline(context), traceparent)
 
     def _deadline(self, context: "grpc.aio.ServicerContext[Any, Any]") -> float:
         remaining: float | None = context.time_remaining()

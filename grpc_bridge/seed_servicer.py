@@ -60,5 +60,10 @@ class SeedServicer:
     async def _command(self, method: str, kwargs: dict[str, Any], call: Call) -> Any:
         call.request_id = kwargs["request_id"] = self._new_request_id()
         return await self._bus.call(
-            method, kwargs, deadline=call.deadline, correlation_id=call.correlation_id, request_id=call.request_id
+            method,
+            kwargs,
+            deadline=call.deadline,
+            correlation_id=call.correlation_id,
+            traceparent=call.traceparent,
+            request_id=call.request_id,
         )

@@ -137,6 +137,7 @@ class BeersServicer:
             kwargs,
             deadline=call.deadline,
             correlation_id=call.correlation_id,
+            traceparent=call.traceparent,
             request_id=call.request_id,
             rows=rows,
         )

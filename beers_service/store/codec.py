@@ -77,6 +77,7 @@ def event_columns(event: StoredEvent) -> Columns:
         "time": to_microseconds(event.time),
         "request_id": event.request_id,
         "correlation_id": event.correlation_id,
+        "traceparent": event.traceparent,
         "data": orjson.dumps(event_data(event.data)).decode(),
     }
 
@@ -99,6 +100,7 @@ def event_from_row(row: Row[Any]) -> StoredEvent:
         time=from_microseconds(row.time),
         request_id=row.request_id,
         correlation_id=row.correlation_id,
+        traceparent=row.traceparent,
         data=decode(orjson.loads(row.data)),
     )
 

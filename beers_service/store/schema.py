@@ -44,6 +44,7 @@ events = Table(
     Column("time", _Big, nullable=False),
     Column("request_id", String(128), nullable=False),
     Column("correlation_id", String(128), nullable=False),
+    Column("traceparent", String(55)),
     Column("data", Text, nullable=False),
     UniqueConstraint("beer_id", "version", name="events_beer_version"),
 )

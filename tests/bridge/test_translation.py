@@ -252,9 +252,12 @@ async def test_what_no_call_can_express_is_refused_by_its_field(amqp_uri: str) -
 
 async def test_the_conversation_is_carried_through_and_returned(amqp_uri: str) -> None:
     async with scripted_service(amqp_uri) as service, running_bridge(amqp_uri) as running:
-        call = running.beers.GetBeer(v1.GetBeerRequest(beer_id=1), metadata=[("x-correlation-id", "tour-1")])
+        trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+        metadata = [("x-correlation-id", "tour-1"), ("traceparent", trace)]
+        call = running.beers.GetBeer(v1.GetBeerRequest(beer_id=1), metadata=metadata)
         await call
         assert service.calls[0]["correlation_id"] == "tour-1"
+        assert service.calls[0]["traceparent"] == trace
         assert ("x-correlation-id", "tour-1") in tuple(await call.trailing_metadata())
 
 

@@ -49,6 +49,21 @@ def test_an_event_on_the_bus_is_a_cloud_event_whose_body_is_the_whole_envelope(s
     }  # fmt: skip
 
 
+def test_the_trace_of_a_command_goes_on_in_its_event(start: Start, follower: Wire) -> None:
+    start()
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    body = {"args": ["Punk"], "kwargs": {}}
+    calls = [
+        follower.send(body, "beers.add", application_headers={"traceparent": trace}),
+        follower.send(body, "beers.add", application_headers={"traceparent": "nonsense"}),
+        follower.call("execute", calls=[{"method": "add", "kwargs": {"name": "x"}, "traceparent": trace}]),
+    ]
+    for call in calls:
+        assert follower.answer(call)["error"] is None
+    traces = [follower.get("all").properties["application_headers"].get("traceparent") for _ in calls]
+    assert sorted(traces, key=str) == [trace, trace, None]
+
+
 def test_every_kind_of_event_reaches_the_bus_in_order(start: Start, follower: Wire) -> None:
     start()
     calls: list[tuple[str, dict[str, Any]]] = [

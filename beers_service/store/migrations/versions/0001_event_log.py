@@ -33,6 +33,7 @@ def upgrade() -> None:
         sa.Column("time", _Big, nullable=False),
         sa.Column("request_id", sa.String(128), nullable=False),
         sa.Column("correlation_id", sa.String(128), nullable=False),
+        sa.Column("traceparent", sa.String(55)),
         sa.Column("data", sa.Text, nullable=False),
         sa.UniqueConstraint("beer_id", "version", name="events_beer_version"),
     )
