@@ -144,7 +144,12 @@ class BeersServicer:
 
     async def _read(self, method: str, kwargs: dict[str, Any], call: Call, rows: int = 1) -> Any:
         return await self._bus.call(
-            method, kwargs, deadline=call.deadline, correlation_id=call.correlation_id, rows=rows
+            method,
+            kwargs,
+            deadline=call.deadline,
+            correlation_id=call.correlation_id,
+            traceparent=call.traceparent,
+            rows=rows,
         )
 
 
