@@ -117,7 +117,8 @@ def report(failure: Failure, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(failure.document(), ensure_ascii=False), err=True)
         return
-    typer.secho("Error: ", err=True, nl=False, bold=True, fg="red")
+    colour = False if os.environ.get("NO_COLOR") else None  # None: only on a terminal
+    typer.secho("Error: ", err=True, nl=False, bold=True, fg="red", color=colour)
     typer.echo(failure.message, err=True)
     if failure.hint:
         typer.echo(failure.hint, err=True)

@@ -131,8 +131,16 @@ class Broker:
     name = "rabbitmq"
     patience = 30.0
 
-    def __init__(self, node: RabbitMQNode) -> None:
+    def __init__(self, node: RabbitMQNode, on_uri: Callable[[str], object]) -> None:
+        """Describe the broker.
+
+        Args:
+            node: The node to run.
+            on_uri: Takes the AMQP URI once it is sure; it stays the same from then on.
+        """
         self._node = node
+        self._on_uri = on_uri
+        self._told = ""
 
     @property
     def process(self) -> subprocess.Popen[bytes]:
@@ -140,17 +148,17 @@ class Broker:
         return self._node.process
 
     def begin(self) -> None:
-        """Start the node, where its clients look for it."""
-        uri = self._node.uri
+        """Start the node, where its clients look for it if they have been told."""
         self._node.begin()
-        if self._node.uri != uri:
-            self._node.stop()
-            raise Failure(f"Another program has taken the port of the private RabbitMQ, {urlsplit(uri).port}.")
+        if self._told not in ("", self._node.uri):
+            raise Failure(f"Another program has taken the port of the private RabbitMQ, {urlsplit(self._told).port}.")
 
     async def ready(self) -> None:
         """Wait until the node takes connections."""
         while not self._node.answers():  # noqa: ASYNC110 - another program's port tells nobody when it opens
             await asyncio.sleep(_LOOK_EVERY)
+        self._told = self._node.uri
+        self._on_uri(self._told)
 
     async def last_line(self) -> str:
         """Return where to look."""

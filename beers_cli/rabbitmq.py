@@ -133,6 +133,9 @@ class RabbitMQNode:
                 raise RabbitMQError(f"The private RabbitMQ did not answer within {patience:g} s. Its log: {self.log}")
             with contextlib.suppress(subprocess.TimeoutExpired):
                 status = self.process.wait(_LOOK_EVERY)
+                if not processes.is_free(self.port):  # another program was quicker: with another port then
+                    self.begin()
+                    continue
                 self.stop()
                 raise RabbitMQError(f"The private RabbitMQ ended with status {status}: {self._last_words()}")
 
@@ -169,13 +172,15 @@ class RabbitMQNode:
         self._write_files()
 
     def answers(self) -> bool:
-        """Tell whether the node greets an AMQP client."""
+        """Tell whether this very node greets an AMQP client; another one might have been quicker to take the port."""
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
                 connection.sendall(b"AMQP\x00\x00\x09\x01")
-                return connection.recv(1) == b"\x01"
+                # The greeting, shorter than this, holds the name of the cluster.
+                greeting = connection.recv(4096)
         except OSError:
             return False
+        return greeting.startswith(b"\x01") and self._identity().encode() in greeting
 
     def stop(self) -> None:
         """Stop the server, then epmd; nothing of them remains."""
@@ -241,9 +246,18 @@ class RabbitMQNode:
             with os.fdopen(descriptor, "w", encoding="ascii") as file:
                 file.write(secrets.token_hex(20))
         # With the address in it: the variable for that is not heeded by every version.
-        (self.folder / "rabbitmq.conf").write_text(f"listeners.tcp.1 = 127.0.0.1:{self.port}\n", encoding="ascii")
+        (self.folder / "rabbitmq.conf").write_text(
+            f"listeners.tcp.1 = 127.0.0.1:{self.port}\ncluster_name = {self._identity()}\n", encoding="ascii"
+        )
         (self.folder / "enabled_plugins").write_text("[].\n", encoding="ascii")
         (self.folder / "environment.conf").write_text("", encoding="ascii")
+
+    def _identity(self) -> str:
+        """Return a name that no other node has; kept with the node's data."""
+        file = self.folder / "identity"
+        if not file.exists():
+            file.write_text(f"beers-{secrets.token_hex(8)}", encoding="ascii")
+        return file.read_text(encoding="ascii")
 
     def _choose_ports(self) -> None:
         file = self.folder / "ports.json"

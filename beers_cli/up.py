@@ -72,8 +72,7 @@ def up(
             environment["AMQP_URI"] = given_broker
         else:
             node = _private_broker(folder, output.say)
-            environment["AMQP_URI"] = node.uri
-            foundation.append(Broker(node))
+            foundation.append(Broker(node, on_uri=lambda uri: environment.update(AMQP_URI=uri)))
         parts = [
             Program(
                 name,

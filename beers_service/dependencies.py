@@ -11,6 +11,7 @@ from beers_runtime import configuration
 from beers_service.broker import Broker, backoff
 from beers_service.calls import Answer, Call, Calls
 from beers_service.domain.errors import BeersError, InvalidField, StoreUnavailable
+from beers_service.incoming import traceparent_of
 from beers_service.publisher import AmqpPublisher
 from beers_service.relay import Relay
 from beers_service.representation import Json, represent_error
@@ -19,7 +20,7 @@ from beers_service.store.engine import connect
 from beers_service.store.event_log import SqlEventLog
 from beers_service.store.reader import SqlReader
 from beers_service.store.relay_cursor import SqlRelayCursor
-from beers_service.transport import logger_of, traceparent_of
+from beers_service.transport import logger_of
 from beers_service.writer import Writer
 
 FORGET_EVERY = 60

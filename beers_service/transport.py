@@ -13,14 +13,9 @@ Stock clients notice no difference. What is different, and why:
 - A call whose caller has given up is not run.
 """
 
-import hashlib
 import inspect
-import json
 import logging
-import math
-import re
 import time
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -31,7 +26,6 @@ from eventlet.event import Event
 from nameko.exceptions import (
     ContainerBeingKilled,
     IncorrectSignature,
-    MalformedRequest,
     MethodNotFound,
     UnserializableValueError,
     serialize,
@@ -41,25 +35,16 @@ from structlog.typing import FilteringBoundLogger
 
 from beers_runtime import configuration, logs
 from beers_runtime.configuration import ConfigurationError
+from beers_service import incoming
 from beers_service.broker import BROKER_ERRORS, SEND_TIMEOUT, Broker, backoff, drop, interrupt, send
-from beers_service.domain.errors import DeadlinePassed
+from beers_service.incoming import CONTENT_TYPE, Message
 
 EXCHANGE = "nameko-rpc"
-CONTENT_TYPE = "application/json"
-HEADER_PREFIX = "nameko."
 DEAD_LETTERS_MAXIMUM = 100_000
 """How many messages the dead-letter queue keeps; the oldest go first."""
 
 GOODBYE = 3
 """Seconds that the broker has to answer our goodbye."""
-
-_TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
-
-Message = Any
-
-
-class Unanswerable(Exception):
-    """A message that is no call and names nobody to answer. Args: what is wrong with it."""
 
 
 class RequestConsumer(SharedExtension):
@@ -211,8 +196,8 @@ class RequestConsumer(SharedExtension):
             channel.basic_reject(message.delivery_tag, requeue=True)
             return
         try:
-            reply_to = _reply_to(message)
-        except Unanswerable as error:
+            reply_to = incoming.reply_to(message)
+        except incoming.Unanswerable as error:
             self._bury(channel, message, str(error))
             return
         try:
@@ -231,20 +216,9 @@ class RequestConsumer(SharedExtension):
         method = self._methods.get(message.delivery_info["routing_key"])
         if method is None:
             raise MethodNotFound(message.delivery_info["routing_key"].partition(".")[2])
-        if message.properties.get("content_type") != CONTENT_TYPE:
-            raise MalformedRequest(f"content_type must be {CONTENT_TYPE}")
-        try:
-            body = orjson.loads(message.body)
-        except orjson.JSONDecodeError as error:
-            raise MalformedRequest(_why_not_json(message.body, error)) from error
-        if (
-            not isinstance(body, dict)
-            or not isinstance(body.get("args"), list)
-            or not isinstance(body.get("kwargs"), dict)
-        ):
-            raise MalformedRequest("the body must be an object with a list `args` and an object `kwargs`")
-        method.check(body["args"], body["kwargs"])
-        return method, body["args"], body["kwargs"], _context(message, reply_to)
+        args, kwargs = incoming.arguments(message)
+        method.check(args, kwargs)
+        return method, args, kwargs, incoming.context(message, reply_to)
 
     def _handle_result(
         self, channel: amqp.Channel, message: Message, _worker: object, result: Any, exc_info: Any
@@ -345,71 +319,6 @@ def logger_of(config: dict[str, Any]) -> FilteringBoundLogger:
         logging.getLogger("nameko.containers").setLevel(logging.ERROR)
     logger: FilteringBoundLogger = config["LOGGER"]
     return logger
-
-
-def traceparent_of(carrier: Mapping[str, Any]) -> str | None:
-    """Return the trace context (W3C, version 00) that *carrier* holds; what is malformed counts as none."""
-    value = carrier.get("traceparent")
-    return value if isinstance(value, str) and _TRACEPARENT.fullmatch(value) else None
-
-
-def _reply_to(message: Message) -> str:
-    reply_to = message.properties.get("reply_to")
-    if not isinstance(reply_to, str) or not reply_to:
-        raise Unanswerable("no reply_to")
-    return reply_to
-
-
-def _context(message: Message, reply_to: str) -> dict[str, Any]:
-    """Return the context of a call: its headers without their prefix, and its identity.
-
-    Raises:
-        MalformedRequest: If a header is not what it should be.
-        DeadlinePassed: If the caller has given up.
-    """
-    headers: Mapping[str, Any] = message.properties.get("application_headers") or {}
-    context = {
-        name.removeprefix(HEADER_PREFIX): value for name, value in headers.items() if name.startswith(HEADER_PREFIX)
-    }
-    stack = context.get("call_id_stack", [])
-    if not isinstance(stack, list) or not all(isinstance(call_id, str) for call_id in stack):
-        raise MalformedRequest("the header nameko.call_id_stack must be a list of texts")
-    deadline = context.get("deadline")
-    if deadline is not None:
-        if not isinstance(deadline, int | float):
-            raise MalformedRequest("the header nameko.deadline must be a number of seconds since 1970")
-        if deadline < time.time():
-            raise DeadlinePassed("")
-    if traceparent := traceparent_of(headers):
-        context["traceparent"] = traceparent
-    correlation_id = message.properties.get("correlation_id")
-    own = str(correlation_id or message.delivery_tag)
-    # Stable over deliveries and unlike any other call's: the queue that waits for the answer, and its number there.
-    context["call_id"] = f"amqp-{hashlib.blake2b(f'{reply_to} {own}'.encode(), digest_size=16).hexdigest()}"
-    conversation = context.get("correlation_id")
-    context["correlation_id"] = conversation if _is_identifier(conversation) else own if _is_identifier(own) else "-"
-    return context
-
-
-def _why_not_json(body: bytes | str, error: ValueError) -> str:
-    """Say what is wrong with *body*; Python's own JSON, which stock clients write, lets NaN and infinity pass."""
-    try:
-        lenient = json.loads(body)
-    except (ValueError, RecursionError):
-        return f"the body is not JSON: {error}"
-    return f"{_no_number(lenient, 'body')} is not a number that JSON knows"
-
-
-def _no_number(value: object, path: str) -> str:
-    """Return the path to the first NaN or infinity in *value*; empty if there is none."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return path
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return next(filter(None, (_no_number(item, f"{path}.{key}") for key, item in items)), "")
-
-
-def _is_identifier(value: object) -> bool:
-    return isinstance(value, str) and 1 <= len(value) <= 128 and value.isascii() and value.isprintable()  # noqa: PLR2004
 
 
 def _changed_queue(error: amqp.exceptions.PreconditionFailed, queue_type: str) -> str:

@@ -36,6 +36,7 @@ TEARDOWN_SECONDS: Final = 60
 ORPHAN_SECONDS: Final = 5
 """How long a process may outlive the pytest that started it."""
 
+SIGNALS: Final = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 PR_SET_CHILD_SUBREAPER: Final = 36
 
 
@@ -83,7 +84,7 @@ def main() -> int:
     os.chdir(ROOT)
     REPORTS.mkdir(parents=True, exist_ok=True)
     _adopt_orphans()
-    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+    for number in SIGNALS:
         signal.signal(number, _interrupt)
 
     environment = _environment(arguments.coverage)
@@ -192,6 +193,9 @@ def _covered_enough(environment: Mapping[str, str], *, floor: bool) -> bool:
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
+    # Once is enough: a signal to the whole process group comes a second time from make, which hands it on.
+    for other in SIGNALS:
+        signal.signal(other, signal.SIG_IGN)
     raise Interrupted(number)
 
 
@@ -216,7 +220,7 @@ def _wait(pid: int, seconds: float) -> int | None:
 def _stop(pid: int) -> int | None:
     """End a pytest: interrupted, so that its fixtures stop what they started, or killed if that takes too long."""
     for number, seconds in ((signal.SIGINT, TEARDOWN_SECONDS), (signal.SIGKILL, ORPHAN_SECONDS)):
-        with suppress(ProcessLookupError, ChildProcessError, Interrupted):
+        with suppress(ProcessLookupError, ChildProcessError):
             os.kill(pid, number)
             if (status := _wait(pid, seconds)) is not None:
                 return status

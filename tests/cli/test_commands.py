@@ -1,7 +1,9 @@
 """The commands of one call each: what they print, for people and machines, and how they fail."""
 
+import contextlib
 import json
 import os
+import pty
 import re
 import subprocess
 import sys
@@ -222,6 +224,30 @@ def test_a_reader_that_goes_away_is_no_error_to_talk_about(service: FakeService)
             program.stdout.close()
             assert program.wait(20) == 1
             assert program.stderr.read() == b""
+
+
+def on_a_terminal(service: FakeService, *arguments: str, **environment: str) -> str:
+    ours, its = pty.openpty()
+    shown = b""
+    with subprocess.Popen(
+        [sys.executable, "-m", "beers_cli", *arguments],
+        env=os.environ | {"BEERS_ADDRESS": service.address, "TERM": "xterm-256color"} | environment,
+        stdin=its,
+        stdout=its,
+        stderr=its,
+    ):
+        os.close(its)
+        with contextlib.suppress(OSError):  # that is how a terminal says that nobody is there any more
+            while part := os.read(ours, 4096):
+                shown += part
+    os.close(ours)
+    return shown.decode()
+
+
+def test_there_is_colour_on_a_terminal_and_none_with_no_color(service: FakeService) -> None:
+    red = "\x1b[31m"
+    assert red in on_a_terminal(service, "get", "9")
+    assert red not in on_a_terminal(service, "get", "9", NO_COLOR="1")
 
 
 def test_the_program_has_completion_for_shells(service: FakeService) -> None:

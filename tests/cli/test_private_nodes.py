@@ -48,6 +48,32 @@ def test_a_killed_node_comes_back_on_its_port_with_its_messages_and_leaves_no_pr
     assert wait_for_none_with(str(node.folder)) == {}
 
 
+def test_another_node_on_the_port_is_not_taken_for_this_one(tmp_path: Path, rabbitmq_node: RabbitMQNode) -> None:
+    """Two that start at the same moment find the same port free; who loses must not talk to who wins."""
+    late = RabbitMQNode(tmp_path / "rabbitmq")
+    late.prepare()
+    late._ports["amqp"] = rabbitmq_node.port
+    assert rabbitmq_node.answers()
+    assert not late.answers()
+
+
+def test_a_node_that_loses_its_port_while_starting_takes_another(
+    node: RabbitMQNode, rabbitmq_node: RabbitMQNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blind = iter([True])
+    really = processes.is_free
+    monkeypatch.setattr(
+        processes, "is_free", lambda port: next(blind, really(port)) if port == rabbitmq_node.port else really(port)
+    )
+    late = RabbitMQNode(node.folder, port=rabbitmq_node.port)
+    try:
+        late.start()
+        assert late.port != rabbitmq_node.port
+        assert late.answers()
+    finally:
+        late.stop()
+
+
 def test_a_node_that_a_killed_run_left_behind_is_stopped_by_the_next_one(node: RabbitMQNode) -> None:
     """The kernel's own guard is taken away: what is left then is found by its trace."""
     program = (

@@ -49,6 +49,11 @@ def test_a_request_that_cannot_be_answered_goes_to_the_dead_letters(
             "MalformedRequest the header nameko.call_id_stack",
         ),
         (GOOD, {"application_headers": {"nameko.call_id_stack": [{}]}}, "MalformedRequest the header"),
+        (
+            GOOD,
+            {"application_headers": {"nameko.deadline": float("nan")}},
+            "MalformedRequest the header nameko.deadline",
+        ),
         (GOOD, {"application_headers": {"nameko.deadline": "soon"}}, "MalformedRequest the header nameko.deadline"),
         (b"{", {}, "MalformedRequest the body is not JSON"),
         (b"\xff\xfe", {}, "MalformedRequest the body is not JSON"),
@@ -147,6 +152,16 @@ def test_a_killed_service_runs_nothing_twice(start: Start, wire: Wire, tmp_path:
     assert sorted(answer["id"] for answer in answers) == list(range(1, 301))
     assert database.execute("SELECT count(*), max(position) FROM events").fetchone() == (300, 300)
     database.close()
+
+
+def test_a_client_that_counts_its_calls_from_one_gets_a_call_for_each(start: Start, wire: Wire) -> None:
+    """Its numbers tell nothing: after its next start they name other calls."""
+    start()
+    for _ in range(2):
+        wire.answers.clear()
+        wire.send({"args": ["Punk"], "kwargs": {}}, "beers.add", correlation_id="1")
+        assert wire.answer("1")["error"] is None
+    assert wire.answer(wire.call("ping"))["result"]["head"] == 2
 
 
 def test_a_request_whose_caller_has_given_up_is_not_run(start: Start, wire: Wire) -> None:

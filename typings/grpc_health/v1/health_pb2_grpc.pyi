@@ -15,10 +15,10 @@ class HealthStub:
     Watch: grpc.UnaryStreamMultiCallable[health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse]
 
 # What `HealthStub` is on an asyncio channel; at run time there is only the one class.
-class HealthAsyncStub:
-    Check: aio.UnaryUnaryMultiCallable[health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse]
-    List: aio.UnaryUnaryMultiCallable[health_pb2.HealthListRequest, health_pb2.HealthListResponse]
-    Watch: aio.UnaryStreamMultiCallable[health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse]
+class HealthAsyncStub(HealthStub):
+    Check: aio.UnaryUnaryMultiCallable[health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse]  # type: ignore[assignment]
+    List: aio.UnaryUnaryMultiCallable[health_pb2.HealthListRequest, health_pb2.HealthListResponse]  # type: ignore[assignment]
+    Watch: aio.UnaryStreamMultiCallable[health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse]  # type: ignore[assignment]
 
 # Its methods may be plain or coroutines, whatever the server is.
 class HealthServicer:

@@ -1,0 +1,118 @@
+"""What a message on the bus must be to be a call: arguments and context, checked like any input from outside."""
+
+import hashlib
+import json
+import math
+import re
+import time
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from nameko.exceptions import MalformedRequest
+
+from beers_service.domain.errors import DeadlinePassed
+
+CONTENT_TYPE = "application/json"
+HEADER_PREFIX = "nameko."
+
+_TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_UNIQUE_LENGTH = 16
+_IDENTIFIER_LENGTH = 128
+
+Message = Any
+"""An `amqp.basic_message.Message` as it was delivered."""
+
+
+class Unanswerable(Exception):
+    """A message that is no call and names nobody to answer. Args: what is wrong with it."""
+
+
+def arguments(message: Message) -> tuple[list[Any], dict[str, Any]]:
+    """Return the positional and the named arguments of a call; raises `MalformedRequest`."""
+    if message.properties.get("content_type") != CONTENT_TYPE:
+        raise MalformedRequest(f"content_type must be {CONTENT_TYPE}")
+    try:
+        body = orjson.loads(message.body)
+    except orjson.JSONDecodeError as error:
+        raise MalformedRequest(_why_not_json(message.body, error)) from error
+    args, kwargs = (body.get("args"), body.get("kwargs")) if isinstance(body, dict) else (None, None)
+    if not isinstance(args, list) or not isinstance(kwargs, dict):
+        raise MalformedRequest("the body must be an object with a list `args` and an object `kwargs`")
+    return args, kwargs
+
+
+def reply_to(message: Message) -> str:
+    """Return the routing key that the answer goes to; raises `Unanswerable` if there is none."""
+    routing_key = message.properties.get("reply_to")
+    if not isinstance(routing_key, str) or not routing_key:
+        raise Unanswerable("no reply_to")
+    return routing_key
+
+
+def context(message: Message, reply_to: str) -> dict[str, Any]:
+    """Return the context of a call: its headers without their prefix, and its identity.
+
+    Raises:
+        MalformedRequest: If a header is not what it should be.
+        DeadlinePassed: If the caller has given up.
+    """
+    headers: Mapping[str, Any] = message.properties.get("application_headers") or {}
+    found = {
+        name.removeprefix(HEADER_PREFIX): value for name, value in headers.items() if name.startswith(HEADER_PREFIX)
+    }
+    stack = found.get("call_id_stack", [])
+    if not isinstance(stack, list) or not all(isinstance(call_id, str) for call_id in stack):
+        raise MalformedRequest("the header nameko.call_id_stack must be a list of texts")
+    deadline = found.get("deadline")
+    if deadline is not None:
+        if not isinstance(deadline, int | float) or not math.isfinite(deadline):
+            raise MalformedRequest("the header nameko.deadline must be a number of seconds since 1970")
+        if deadline < time.time():
+            raise DeadlinePassed("")
+    if traceparent := traceparent_of(headers):
+        found["traceparent"] = traceparent
+    correlation_id = message.properties.get("correlation_id")
+    found["call_id"] = _call_id(reply_to, correlation_id)
+    conversation = found.get("correlation_id")
+    found["correlation_id"] = next(filter(_is_identifier, (conversation, correlation_id)), found["call_id"])
+    return found
+
+
+def traceparent_of(carrier: Mapping[str, Any]) -> str | None:
+    """Return the trace context (W3C, version 00) that *carrier* holds; what is malformed counts as none."""
+    value = carrier.get("traceparent")
+    return value if isinstance(value, str) and _TRACEPARENT.fullmatch(value) else None
+
+
+def _call_id(reply_to: str, correlation_id: object) -> str:
+    """Return what names a call for ever, the same at every delivery of its message.
+
+    The queue that waits for the answer and the call's number there do so, if the number is one like those of Nameko,
+    which are UUIDs. A client that counts from 1 would name another call so after its next start.
+    """
+    if isinstance(correlation_id, str) and len(correlation_id) >= _UNIQUE_LENGTH:
+        return f"amqp-{hashlib.blake2b(f'{reply_to} {correlation_id}'.encode(), digest_size=16).hexdigest()}"
+    return f"once-{uuid.uuid4().hex}"
+
+
+def _why_not_json(body: bytes | str, error: ValueError) -> str:
+    """Say what is wrong with *body*; Python's own JSON, which stock clients write, lets NaN and infinity pass."""
+    try:
+        lenient = json.loads(body)
+    except (ValueError, RecursionError):
+        return f"the body is not JSON: {error}"
+    return f"{_no_number(lenient, 'body')} is not a number that JSON knows"
+
+
+def _no_number(value: object, path: str) -> str:
+    """Return the path to the first NaN or infinity in *value*; empty if there is none."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return path
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return next(filter(None, (_no_number(item, f"{path}.{key}") for key, item in items)), "")
+
+
+def _is_identifier(value: object) -> bool:
+    return isinstance(value, str) and 1 <= len(value) <= _IDENTIFIER_LENGTH and value.isascii() and value.isprintable()
