@@ -55,13 +55,17 @@ def rabbitmq_node(say: Callable[[str], None]) -> "Iterator[RabbitMQNode]":
 def amqp_uri(request: pytest.FixtureRequest) -> str:
     """The URI of a RabbitMQ: $BEERS_TEST_AMQP_URI, else the private node's default virtual host."""
     given = os.environ.get("BEERS_TEST_AMQP_URI")
-    return given or request.getfixturevalue("rabbitmq_node").uri
+    if given:
+        return given
+    node: RabbitMQNode = request.getfixturevalue("rabbitmq_node")
+    return node.uri
 
 
 @pytest.fixture(scope="module")
 def module_amqp_uri(request: pytest.FixtureRequest) -> str:
     """The URI of a virtual host of the test module's own, on the private node: no queue of others is in there."""
-    return request.getfixturevalue("rabbitmq_node").add_virtual_host(f"module-{uuid.uuid4().hex}")
+    node: RabbitMQNode = request.getfixturevalue("rabbitmq_node")
+    return node.add_virtual_host(f"module-{uuid.uuid4().hex}")
 
 
 @pytest.fixture

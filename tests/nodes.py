@@ -46,7 +46,7 @@ class PostgreSQLNode:
         self._run("initdb", "-D", str(data), "-U", "beers", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
         self.port = processes.free_port()
         with (self._folder / "server.log").open("wb") as output:
-            self._server = processes.start(
+            self._server = server = processes.start(
                 _as_owner(
                     self._programs / "postgres",
                     *("-D", str(data), "-p", str(self.port), "-c", "listen_addresses=127.0.0.1"),
@@ -56,7 +56,7 @@ class PostgreSQLNode:
                 folder=self._folder,
                 output=output,
             )
-        self._wait()
+        self._wait(server)
 
     def url(self) -> str:
         """Make a fresh database and return its URL for SQLAlchemy."""
@@ -76,13 +76,13 @@ class PostgreSQLNode:
         if self._folder != Path():
             shutil.rmtree(self._folder)
 
-    def _wait(self) -> None:
+    def _wait(self, server: "subprocess.Popen[bytes]") -> None:
         deadline = time.monotonic() + _START_PATIENCE
         while True:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
                 break
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._server.wait(0.05)
+                server.wait(0.05)
                 raise RuntimeError((self._folder / "server.log").read_text())
             if time.monotonic() > deadline:
                 raise RuntimeError("PostgreSQL does not listen")

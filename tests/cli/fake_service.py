@@ -19,7 +19,7 @@ DETAILS = ("brewery", "style", "abv", "ibu", "description")
 
 
 class FakeService(beers_pb2_grpc.BeersServiceServicer):
-    """Answers as the bridge does. `failures` are taken one by one by the calls that come."""
+    """Answers as the bridge does, as far as the command line asks. `failures` go one by one to the calls that come."""
 
     def __init__(self) -> None:
         self.beers: dict[int, beers_pb2.Beer] = {}
@@ -49,6 +49,11 @@ class FakeService(beers_pb2_grpc.BeersServiceServicer):
 
     def stop(self) -> None:
         self._server.stop(None).wait()
+
+    def BatchAddBeers(self, request: Any, context: Any) -> Any:
+        raise AssertionError("the command line calls this nowhere")
+
+    BatchGetBeers = BatchAddBeers
 
     def AddBeer(self, request: Any, context: Any) -> beers_pb2.AddBeerResponse:  # noqa: N802
         with self._lock:

@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import grpc
@@ -79,15 +79,17 @@ def test_health_follows_the_service_within_five_seconds_and_calls_fail_in_time(
     assert not serving
     assert when - stopped < 5
     assert bridge.process.poll() is None
-    for call, request in (
-        (stub.GetBeer, beers_pb2.GetBeerRequest(beer_id=beer.id)),
-        (stub.AddBeer, beers_pb2.AddBeerRequest(name="Late")),
-    ):
+    calls: list[Callable[[], object]] = [
+        lambda: stub.GetBeer(beers_pb2.GetBeerRequest(beer_id=beer.id), timeout=DEADLINE),
+        lambda: stub.AddBeer(beers_pb2.AddBeerRequest(name="Late"), timeout=DEADLINE),
+    ]
+    for call in calls:
         began = time.monotonic()
         with pytest.raises(grpc.RpcError) as failure:
-            call(request, timeout=DEADLINE)
+            call()
         assert time.monotonic() - began < DEADLINE + 1
         assert failure.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert isinstance(failure.value, grpc.Call)
         status = rpc_status.from_call(failure.value)
         assert status is not None
         assert any(detail.Is(RetryInfo.DESCRIPTOR) for detail in status.details)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import amqp
@@ -71,6 +72,11 @@ def heard(tmp_path: Path, fresh_amqp_uri: str, rabbitmq_node: RabbitMQNode) -> I
         listener.stop()
 
 
+def heard_of(heard: Path, number: int) -> bool:
+    """Tell whether more than *number* beers were heard of."""
+    return len(heard.read_text().splitlines()) > number
+
+
 def messy_file(path: Path) -> tuple[int, int]:
     """Write a file such as people have; return how many of its rows are beers, and how many are not."""
     dice = random.Random(7)  # noqa: S311 - the same mess every time
@@ -105,7 +111,7 @@ def test_each_row_becomes_one_beer_and_one_event_though_the_service_is_killed(
         text=True,
     ) as importing:
         for share in (0.2, 0.6):
-            until(lambda part=share: len(heard.read_text().splitlines()) > part * good, "the import goes on")
+            until(partial(heard_of, heard, int(share * good)), "the import goes on")
             assert importing.poll() is None
             product.kill("service")
         out, err = importing.communicate(timeout=100)
