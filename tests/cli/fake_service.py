@@ -50,8 +50,8 @@ class FakeService(beers_pb2_grpc.BeersServiceServicer):
     def stop(self) -> None:
         self._server.stop(None).wait()
 
-    def BatchAddBeers(self, request: Any, context: Any) -> Any:
-        raise AssertionError("the command line calls this nowhere")
+    def BatchAddBeers(self, request: Any, context: Any) -> Any:  # noqa: N802
+        raise AssertionError(f"the command line does not call this: {request} {context}")
 
     BatchGetBeers = BatchAddBeers
 
