@@ -20,6 +20,7 @@ eventlet.debug.hub_exceptions(False)  # noqa: FBT003 - its only argument
 import argparse  # noqa: E402
 import os  # noqa: E402
 import signal  # noqa: E402
+import socket  # noqa: E402
 import sys  # noqa: E402
 from pathlib import Path  # noqa: E402
 
@@ -63,11 +64,15 @@ def _serve(config: dict[str, object]) -> int:
         if stopping:
             os._exit(1)
         stopping = True
-        # A signal handler runs in the middle of anything: it may only ask a green thread to do the work.
-        eventlet.spawn_n(stop)
 
+    # A signal handler runs in the middle of anything, and what it schedules the hub finds only when it next wakes. So
+    # the work is a green thread's, and what wakes it is the byte that the interpreter writes at a signal.
+    signalled, wakeup = socket.socketpair()
+    wakeup.setblocking(False)  # noqa: FBT003 - its only argument
+    signal.set_wakeup_fd(wakeup.fileno(), warn_on_full_buffer=False)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
+    eventlet.spawn_n(lambda: signalled.recv(1) and stop())
     container.start()
     logger.info("service started", name=container.service_name, pid=os.getpid())
     container.wait()

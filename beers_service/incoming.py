@@ -4,15 +4,12 @@ import hashlib
 import json
 import math
 import re
-import time
 import uuid
 from collections.abc import Mapping
 from typing import Any
 
 import orjson
 from nameko.exceptions import MalformedRequest
-
-from beers_service.domain.errors import DeadlinePassed
 
 CONTENT_TYPE = "application/json"
 HEADER_PREFIX = "nameko."
@@ -56,7 +53,6 @@ def context(message: Message, reply_to: str) -> dict[str, Any]:
 
     Raises:
         MalformedRequest: If a header is not what it should be.
-        DeadlinePassed: If the caller has given up.
     """
     headers: Mapping[str, Any] = message.properties.get("application_headers") or {}
     found = {
@@ -66,11 +62,8 @@ def context(message: Message, reply_to: str) -> dict[str, Any]:
     if not isinstance(stack, list) or not all(isinstance(call_id, str) for call_id in stack):
         raise MalformedRequest("the header nameko.call_id_stack must be a list of texts")
     deadline = found.get("deadline")
-    if deadline is not None:
-        if not isinstance(deadline, int | float) or not math.isfinite(deadline):
-            raise MalformedRequest("the header nameko.deadline must be a number of seconds since 1970")
-        if deadline < time.time():
-            raise DeadlinePassed("")
+    if deadline is not None and not isinstance(deadline, int | float):
+        raise MalformedRequest("the header nameko.deadline must be a number of seconds since 1970")
     if traceparent := traceparent_of(headers):
         found["traceparent"] = traceparent
     correlation_id = message.properties.get("correlation_id")

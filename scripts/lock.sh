@@ -5,7 +5,7 @@
 # pyproject.toml asks for others, or --upgrade for the newest. --check writes nothing and fails if something would change.
 set -eu
 
-mode=write
+mode='write'
 case ${1-} in --check | --upgrade) mode=${1#--} && shift ;; esac
 uv=${1:-uv}
 
@@ -26,6 +26,7 @@ upgrade=
 compile $upgrade --output-file "$out/run.txt" pyproject.toml
 compile $upgrade --output-file "$out/dev.txt" --extra dev --constraint "$out/run.txt" pyproject.toml
 
+# shellcheck disable=SC2016 # the backticks are for the reader
 if [ "$mode" = check ] && ! diff -r -U 0 requirements "$out"; then
     echo 'The lock files are not those of pyproject.toml: run `make lock`.' >&2
     exit 1

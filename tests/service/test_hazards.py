@@ -16,7 +16,17 @@ from beers_cli.rabbitmq import RabbitMQNode
 from .conftest import PATIENCE, Process, Start, Wire, eventually
 
 GOOD: dict[str, Any] = {"args": [], "kwargs": {}}
-SLOW = ("-m", "nameko", "run", "--config", "config.yaml", "tests.service.slow_service")
+SLOW = (
+    "-c",
+    """
+import sys
+import beers_service.__main__ as runner
+from tests.service.slow_service import SlowService
+runner.BeersService = SlowService
+sys.exit(runner.main())
+""",
+)
+"""Our runner around a service whose calls take their time."""
 
 
 @pytest.mark.parametrize(
@@ -102,30 +112,29 @@ def test_calls_that_run_during_the_shutdown_are_answered_and_run_once(start: Sta
 def test_a_stop_that_takes_too_long_is_cut_short_and_the_call_is_delivered_again(
     start: Start, wire: Wire, tmp_path: Path
 ) -> None:
-    """Runs the real runner around the slow service."""
     runs = tmp_path / "runs"
-    runner = (
-        "import sys; import beers_service.__main__ as runner; from tests.service.slow_service import SlowService;"
-        "runner.BeersService = SlowService; sys.exit(runner.main())"
-    )
-    service = start("-c", runner, GRACE="0.5")
+    service = start(*SLOW, GRACE="0.5")
     call = wire.call("slow", file=str(runs), seconds=60)
     eventually(runs.exists)
     began = time.monotonic()
     assert service.stop() == 1
     assert time.monotonic() - began < 5
-    start("-c", runner)
+    start(*SLOW)
     eventually(lambda: len(runs.read_text().split()) == 2)
     assert all(known != call for known, _ in wire.answers)
 
 
+def test_a_signal_is_heeded_at_once_whatever_the_service_waits_for(start: Start) -> None:
+    """Eventlet's hub alone would notice at its next event: here that is a heartbeat, minutes away."""
+    service = start(*SLOW, HEARTBEAT="3600")
+    began = time.monotonic()
+    assert service.stop() == 0
+    assert time.monotonic() - began < 2
+
+
 def test_a_second_signal_does_not_wait(start: Start, wire: Wire, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
-    runner = (
-        "import sys; import beers_service.__main__ as runner; from tests.service.slow_service import SlowService;"
-        "runner.BeersService = SlowService; sys.exit(runner.main())"
-    )
-    service = start("-c", runner, GRACE="60")
+    service = start(*SLOW, GRACE="60")
     wire.call("slow", file=str(runs), seconds=60)
     eventually(runs.exists)
     service.signal(signal.SIGTERM)
@@ -133,6 +142,22 @@ def test_a_second_signal_does_not_wait(start: Start, wire: Wire, tmp_path: Path)
     assert service.alive()
     service.signal(signal.SIGTERM)
     assert service.wait(3) == 1
+
+
+def test_a_command_that_was_committed_and_not_answered_is_answered_and_not_run_again(start: Start, wire: Wire) -> None:
+    """The crash that counts: after the commit, before the answer; the command has no request id of its own."""
+    crashing = (
+        "import os, sys; import beers_service.__main__ as runner; from beers_service.transport import RequestConsumer;"
+        "RequestConsumer._answer = lambda *_: os._exit(9); sys.exit(runner.main())"
+    )
+    service = start("-c", crashing)
+    call = wire.call("add", name="Punk")
+    assert service.wait() == 9
+    start()
+    answer = wire.answer(call)
+    assert answer["error"] is None
+    assert answer["result"]["id"] == 1
+    assert wire.answer(wire.call("ping"))["result"]["head"] == 1
 
 
 def test_a_killed_service_runs_nothing_twice(start: Start, wire: Wire, tmp_path: Path) -> None:
