@@ -89,6 +89,7 @@ class RabbitMQNode:
         self._epmd: subprocess.Popen[bytes] | None = None
         self._script = Path()
         self._ports: dict[str, int] = {}
+        self._started_up = False
 
     @property
     def port(self) -> int:
@@ -157,6 +158,7 @@ class RabbitMQNode:
             processes.Trace.of(self._epmd.pid).write(self.folder / "epmd.pid")
         with (self.folder / "log" / "console.log").open("wb") as output:
             self._server = processes.start([self._script], environment=environment, folder=self.folder, output=output)
+        self._started_up = False
         processes.Trace.of(self._server.pid).write(self.folder / "server.pid")
 
     def prepare(self) -> None:
@@ -210,6 +212,10 @@ class RabbitMQNode:
         Raises:
             RabbitMQError: If it fails; with its words.
         """
+        if not self._started_up:
+            # The port is open a moment before the rest of the server takes orders.
+            self._started_up = True
+            self.control("await_startup")
         script = self._script.with_name("rabbitmqctl")
         done = subprocess.run(  # noqa: S603
             [script, "--quiet", "--node", self.name, *arguments],

@@ -21,6 +21,9 @@ QUICK_DEATH = 10.0
 MOST_QUICK_DEATHS = 5
 """After so many quick deaths in a row a part is given up."""
 
+ECHO = 0.5
+"""A signal within these seconds of another is the same one: `make` hands on what its whole group got already."""
+
 _SLOWEST_RESTART = 30.0
 _REMIND_EVERY = 20.0
 
@@ -59,6 +62,7 @@ class Supervisor:
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
         self._failure: Failure | None = None
+        self._signalled = 0.0
 
     async def run(self) -> None:
         """Run everything until it is to stop, and stop it; afterwards none of its processes is left.
@@ -83,12 +87,14 @@ class Supervisor:
             raise self._failure
 
     def _on_signal(self) -> None:
-        if self._stopping.is_set():
+        now = time.monotonic()
+        if not self._stopping.is_set():
+            self._say("stopping (once more to kill)")
+            self._stopping.set()
+        elif now - self._signalled > ECHO:
             self._say("killing what is left")
             self._hurry.set()
-            return
-        self._say("stopping (once more to kill)")
-        self._stopping.set()
+        self._signalled = now
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         def finished(task: asyncio.Task[None]) -> None:

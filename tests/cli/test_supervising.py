@@ -133,11 +133,20 @@ def test_a_part_that_does_not_stop_is_killed_when_its_patience_is_over(stage: St
     assert "part did not stop and was killed" in stage.lines
 
 
-def test_a_second_interrupt_kills_at_once(stage: Stage) -> None:
+def test_a_second_interrupt_kills_at_once(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "ECHO", 0.0)
     stage.program("part", STUBBORN, patience=1000)
     stage.reactions = {"part | up": interrupt, "stopping": interrupt}
     stage.run()
     assert "part did not stop and was killed" in stage.lines
+
+
+def test_a_signal_that_arrives_twice_is_one(stage: Stage) -> None:
+    stage.program("part", OBEDIENT)
+    stage.reactions = {"part | up": interrupt, "stopping": interrupt}
+    stage.run()
+    assert "killing what is left" not in stage.lines
+    assert "part | down" in stage.lines
 
 
 def test_children_die_with_a_supervisor_that_was_killed() -> None:
