@@ -50,13 +50,21 @@ def _serve(config: dict[str, object]) -> int:
     grace = configuration.number(config, "GRACE", 0, 3600)
     logger = logger_of(config)
     container = ServiceContainer(BeersService, config)
-    stopping = False
+    started = stopping = False
 
-    def stop() -> None:
-        with eventlet.Timeout(grace, exception=False):
-            container.stop()
-            return
-        logger.warning("stopping took too long; what was not answered will be delivered again", grace=grace)
+    def stop_when_told() -> None:
+        signalled.recv(1)
+        if not started:
+            # It waits for the store, and has nothing in hand.
+            logger.info("service stopped before it had started")
+            os._exit(0)
+        try:
+            with eventlet.Timeout(grace, exception=False):
+                container.stop()
+                return
+            logger.warning("stopping took too long; what was not answered will be delivered again", grace=grace)
+        except Exception:
+            logger.exception("stopping failed; what was not answered will be delivered again")
         os._exit(1)
 
     def on_signal(_number: int, _frame: object) -> None:
@@ -72,8 +80,9 @@ def _serve(config: dict[str, object]) -> int:
     signal.set_wakeup_fd(wakeup.fileno(), warn_on_full_buffer=False)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
-    eventlet.spawn_n(lambda: signalled.recv(1) and stop())
+    eventlet.spawn_n(stop_when_told)
     container.start()
+    started = True
     logger.info("service started", name=container.service_name, pid=os.getpid())
     container.wait()
     logger.info("service stopped")

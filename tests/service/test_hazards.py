@@ -235,6 +235,17 @@ def test_a_wrong_value_stops_the_start_with_one_line_that_names_it(
     assert "s3cret" not in service.text
 
 
+def test_the_service_waits_for_a_store_that_is_away_and_can_be_stopped_meanwhile(start: Start) -> None:
+    service = start(
+        ready=False, amqp="amqp://127.0.0.1:1/", DATABASE_URL="postgresql+psycopg2://me:s3cret@127.0.0.1:1/x"
+    )
+    service.await_line("store unavailable", times=3)
+    began = time.monotonic()
+    assert service.stop() == 0
+    assert time.monotonic() - began < 2
+    assert "s3cret" not in service.text
+
+
 class TestWithTheBrokerAway:
     """Starting, stopping and waiting without a broker, and finding it again."""
 
