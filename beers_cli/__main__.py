@@ -9,6 +9,7 @@ from beers_cli.failure import Failure
 from beers_cli.options import report
 
 _REFUSED = 1
+_MISUSED = 2
 _INTERRUPTED = 130
 
 
@@ -44,6 +45,10 @@ def _run() -> int:
         return _REFUSED
     except (KeyboardInterrupt, BrokenPipeError):
         raise
+    except UnicodeEncodeError:
+        hint = "Type it anew, in a terminal that writes UTF-8."
+        report(Failure("An argument holds bytes that are no text in UTF-8.", hint), as_json=as_json)
+        return _MISUSED
     except Exception as error:  # whatever it is, it is told in one line
         if os.environ.get("BEERS_DEBUG"):
             raise

@@ -54,6 +54,19 @@ def text(config: Mapping[str, object], name: str) -> str:
     return value
 
 
+def amqp_uri(config: Mapping[str, object]) -> str:
+    """Return AMQP_URI; it names a host and, if it names a port, one that exists."""
+    uri = text(config, "AMQP_URI")
+    try:
+        parts = urlsplit(uri)
+        well_formed = parts.scheme in {"amqp", "amqps", "pyamqp"} and parts.hostname and parts.port != 0
+    except ValueError:  # a port that is none
+        well_formed = False
+    if not well_formed:
+        raise ConfigurationError("AMQP_URI must look like amqp://user:password@host:5672/vhost")
+    return uri
+
+
 def integer(config: Mapping[str, object], name: str, minimum: int, maximum: int) -> int:
     """Return the whole number called *name*, within its bounds."""
     value = config.get(name)

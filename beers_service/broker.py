@@ -30,21 +30,19 @@ class Broker:
     """Where RabbitMQ is.
 
     Args:
-        uri: ``amqp://user:password@host:port/vhost``; several, separated by ``;``, are tried in turn.
+        uri: ``amqp://user:password@host:port/vhost``.
         heartbeat: Seconds between heartbeats.
         options: More arguments for `kombu.connection.Connection`: ``ssl``, ``login_method``.
     """
 
     def __init__(self, uri: str, heartbeat: int, **options: Any) -> None:
-        self._uris = itertools.cycle(uri.split(";"))
+        self._uri = uri
         self._heartbeat = heartbeat
         self._options = options
 
     def connect(self) -> amqp.Connection:
         """Return a new connection; raises one of `BROKER_ERRORS` if there is none to be had."""
-        description = Connection(
-            next(self._uris), heartbeat=self._heartbeat, connect_timeout=CONNECT_TIMEOUT, **self._options
-        )
+        description = Connection(self._uri, heartbeat=self._heartbeat, connect_timeout=CONNECT_TIMEOUT, **self._options)
         connection = description.transport.establish_connection()
         # The limit of reads is set to the same value, so that neither changes that of the other on the shared socket.
         connection.transport.sock.settimeout(SEND_TIMEOUT)

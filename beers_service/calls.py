@@ -17,7 +17,7 @@ from beers_service.domain.commands import Command
 from beers_service.domain.errors import BeerNotFound, BeersError, DeadlinePassed, InvalidField, PositionOutOfRange
 from beers_service.domain.events import EVENT_TYPES
 from beers_service.envelope import envelope
-from beers_service.paging import items_per_page, make_token, read_token
+from beers_service.paging import is_id, items_per_page, make_token, read_token
 from beers_service.ports import ORDERS, BeerQuery, BeerReader, Head, sort_key
 from beers_service.representation import Json, parse_time, represent_beer
 from beers_service.writer import Request, Writer
@@ -181,7 +181,7 @@ class Calls:
             fields.text("style", style, fields.STYLE_LENGTH),
         )
         arguments = [*filters, order, descending, show_removed]
-        place = read_token(page_token, arguments, (str if order == "name" else (int, float), int))
+        place = read_token(page_token, arguments, (_KEYS[order], is_id))
         after = None if place is None else (place[0], place[1])
         # One more than the page holds tells whether there is another page.
         beers = self._reader.page(BeerQuery(*filters, order, descending, show_removed, size + 1, after))
@@ -194,7 +194,7 @@ class Calls:
     def _history(self, beer_id: object, page_size: object = 0, page_token: object = "") -> Json:
         identity = fields.beer_id(beer_id)
         size = items_per_page(page_size)
-        place = read_token(page_token, [identity], (int,))
+        place = read_token(page_token, [identity], (is_id,))
         events = self._reader.history(identity, place[0] if place else 0, size + 1)
         if not events and not place:
             raise BeerNotFound(str(identity))
@@ -207,9 +207,9 @@ class Calls:
     def _events(self, after: object = 0, limit: object = 100, types: object = None) -> Json:
         position = fields.whole_number("after", after, minimum=0)
         number = fields.whole_number("limit", limit, minimum=1)
-        known = {kind.__name__ for kind in EVENT_TYPES}
-        if types is not None and (not isinstance(types, list | tuple) or not known.issuperset(types)):
-            raise InvalidField("types", f"must be a list of {', '.join(sorted(known))}")
+        names = [kind.__name__ for kind in EVENT_TYPES]
+        if types is not None and (not isinstance(types, list | tuple) or any(kind not in names for kind in types)):
+            raise InvalidField("types", f"must be a list of {', '.join(names)}")
         head = self._require_position(position)
         events = self._reader.events(position, min(number, EVENTS_MAXIMUM), types or ())
         return {
@@ -292,6 +292,14 @@ def _check_arguments(method: _Method, name: str, arguments: Mapping[str, Any]) -
     unknown = given - method.accepts if method.accepts is not None else None
     if unknown:
         raise InvalidField(min(unknown), f"is no argument of {name}")
+
+
+_KEYS: Mapping[str, Callable[[object], bool]] = {
+    "id": is_id,
+    "name": lambda key: isinstance(key, str) and "\0" not in key,
+    "abv": lambda key: isinstance(key, float) and -1 <= key <= fields.ABV_MAXIMUM,
+}
+"""What the sort key in a page token must be, for each order."""
 
 
 def _order(order_by: object) -> tuple[str, bool]:

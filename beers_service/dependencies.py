@@ -11,7 +11,7 @@ from beers_runtime import configuration
 from beers_service.broker import Broker, backoff
 from beers_service.calls import Answer, Call, Calls
 from beers_service.domain.errors import BeersError, InvalidField, StoreUnavailable
-from beers_service.incoming import traceparent_of
+from beers_service.incoming import is_identifier, is_number, traceparent_of
 from beers_service.publisher import AmqpPublisher
 from beers_service.relay import Relay
 from beers_service.representation import Json, represent_error
@@ -39,7 +39,7 @@ class BoundCalls:
         self._calls = calls
         self._context = context
 
-    def one(self, method: str, **arguments: Any) -> Any:
+    def one(self, method: str, /, **arguments: Any) -> Any:
         """Run one call and return its result; raises what it ended in."""
         answer = self._run([self._call(method, arguments)])[0]
         if isinstance(answer, Exception):
@@ -71,14 +71,14 @@ class BoundCalls:
         if not isinstance(arguments, dict):
             raise InvalidField(f"calls[{index}].kwargs", "must be an object")
         deadline = call.get("deadline")
-        if deadline is not None and not isinstance(deadline, int | float):
+        if deadline is not None and not is_number(deadline):
             raise InvalidField(f"calls[{index}].deadline", "must be a number of seconds since 1970")
-        correlation_id = call.get("correlation_id") or self._context["correlation_id"]
+        correlation_id: Any = call.get("correlation_id")
         return Call(
             method=call["method"],
             arguments=arguments,
             call_id=f"{self._context['call_id']}-{index}",
-            correlation_id=str(correlation_id)[:128],
+            correlation_id=correlation_id if is_identifier(correlation_id) else self._context["correlation_id"],
             deadline=deadline,
             traceparent=traceparent_of(call),
         )
@@ -104,7 +104,7 @@ class CallsProvider(DependencyProvider):
         logger = self._logger = logger_of(config)
         self._retention = timedelta(days=configuration.number(config, "REQUEST_RETENTION_DAYS", 0.01, 3650))
         heartbeat = configuration.integer(config, "HEARTBEAT", 1, 3600)
-        broker = Broker(configuration.text(config, "AMQP_URI"), heartbeat, ssl=config.get("AMQP_SSL"))
+        broker = Broker(configuration.amqp_uri(config), heartbeat, ssl=config.get("AMQP_SSL"))
         self._engine = connect(configuration.text(config, "DATABASE_URL"))
         self._await_store()
         self._log = SqlEventLog(self._engine)

@@ -11,6 +11,8 @@ from typing import Any
 import orjson
 from nameko.exceptions import MalformedRequest
 
+from beers_service.unreadable import MARK
+
 CONTENT_TYPE = "application/json"
 HEADER_PREFIX = "nameko."
 
@@ -40,8 +42,20 @@ def arguments(message: Message) -> tuple[list[Any], dict[str, Any]]:
     return args, kwargs
 
 
+def is_identifier(value: object) -> bool:
+    """Tell whether *value* may stand in a log and in the store: printable ASCII, 1 to 128 characters."""
+    return isinstance(value, str) and 1 <= len(value) <= _IDENTIFIER_LENGTH and value.isascii() and value.isprintable()
+
+
+def is_number(value: object) -> bool:
+    """Tell whether *value* is a number; true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def reply_to(message: Message) -> str:
     """Return the routing key that the answer goes to; raises `Unanswerable` if there is none."""
+    if MARK in message.properties:
+        raise Unanswerable(message.properties[MARK])
     routing_key = message.properties.get("reply_to")
     if not isinstance(routing_key, str) or not routing_key:
         raise Unanswerable("no reply_to")
@@ -62,14 +76,14 @@ def context(message: Message, reply_to: str) -> dict[str, Any]:
     if not isinstance(stack, list) or not all(isinstance(call_id, str) for call_id in stack):
         raise MalformedRequest("the header nameko.call_id_stack must be a list of texts")
     deadline = found.get("deadline")
-    if deadline is not None and not isinstance(deadline, int | float):
+    if deadline is not None and not is_number(deadline):
         raise MalformedRequest("the header nameko.deadline must be a number of seconds since 1970")
     if traceparent := traceparent_of(headers):
         found["traceparent"] = traceparent
     correlation_id = message.properties.get("correlation_id")
     found["call_id"] = _call_id(reply_to, correlation_id)
     conversation = found.get("correlation_id")
-    found["correlation_id"] = next(filter(_is_identifier, (conversation, correlation_id)), found["call_id"])
+    found["correlation_id"] = next(filter(is_identifier, (conversation, correlation_id)), found["call_id"])
     return found
 
 
@@ -90,13 +104,14 @@ def _call_id(reply_to: str, correlation_id: object) -> str:
     return f"once-{uuid.uuid4().hex}"
 
 
-def _why_not_json(body: bytes | str, error: ValueError) -> str:
+def _why_not_json(body: bytes, error: ValueError) -> str:
     """Say what is wrong with *body*; Python's own JSON, which stock clients write, lets NaN and infinity pass."""
     try:
         lenient = json.loads(body)
     except (ValueError, RecursionError):
         return f"the body is not JSON: {error}"
-    return f"{_no_number(lenient, 'body')} is not a number that JSON knows"
+    path = _no_number(lenient, "body")
+    return f"{path} is not a number that JSON knows" if path else f"the body is not JSON: {error}"
 
 
 def _no_number(value: object, path: str) -> str:
@@ -105,7 +120,3 @@ def _no_number(value: object, path: str) -> str:
         return path
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     return next(filter(None, (_no_number(item, f"{path}.{key}") for key, item in items)), "")
-
-
-def _is_identifier(value: object) -> bool:
-    return isinstance(value, str) and 1 <= len(value) <= _IDENTIFIER_LENGTH and value.isascii() and value.isprintable()

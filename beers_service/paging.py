@@ -3,12 +3,13 @@
 import base64
 import binascii
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 import orjson
 
 from beers_service.domain.errors import InvalidField
-from beers_service.domain.fields import whole_number
+from beers_service.domain.fields import ID_MAXIMUM, whole_number
 
 PAGE_SIZE = 50
 PAGE_SIZE_MAXIMUM = 1000
@@ -24,13 +25,18 @@ def make_token(arguments: list[Any], place: list[Any]) -> str:
     return base64.urlsafe_b64encode(orjson.dumps([_digest(arguments), *place])).decode().rstrip("=")
 
 
-def read_token(token: object, arguments: list[Any], kinds: tuple[type | tuple[type, ...], ...]) -> list[Any] | None:
+def is_id(value: object) -> bool:
+    """Tell whether *value* can be an id or a version."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= ID_MAXIMUM
+
+
+def read_token(token: object, arguments: list[Any], parts: tuple[Callable[[object], bool], ...]) -> list[Any] | None:
     """Return the place that *token* names, None if it is empty.
 
     Args:
         token: What the caller gave.
         arguments: His other arguments, as in `make_token`.
-        kinds: The types of the place's parts.
+        parts: Tell, for each part of the place, whether it can be one: a token may be forged.
 
     Raises:
         InvalidField: If it is no token, or one of a listing with other arguments.
@@ -45,7 +51,7 @@ def read_token(token: object, arguments: list[Any], kinds: tuple[type | tuple[ty
         raise InvalidField("page_token", "is no page token; take it from the page before") from error
     if digest != _digest(arguments):
         raise InvalidField("page_token", "belongs to a listing with other arguments; start again without it")
-    if len(place) != len(kinds) or not all(map(isinstance, place, kinds)):
+    if len(place) != len(parts) or not all(is_one(part) for is_one, part in zip(parts, place, strict=True)):
         raise InvalidField("page_token", "is no page token; take it from the page before")
     return list(place)
 

@@ -38,6 +38,7 @@ from beers_runtime.configuration import ConfigurationError
 from beers_service import incoming
 from beers_service.broker import BROKER_ERRORS, SEND_TIMEOUT, Broker, backoff, drop, interrupt, send
 from beers_service.incoming import CONTENT_TYPE, Message
+from beers_service.unreadable import RequestChannel, tolerate
 
 EXCHANGE = "nameko-rpc"
 DEAD_LETTERS_MAXIMUM = 100_000
@@ -64,12 +65,13 @@ class RequestConsumer(SharedExtension):
 
     def setup(self) -> None:
         """Read the configuration; see `nameko.extensions.Extension.setup`."""
+        tolerate()
         config = self.container.config
         self._queue = f"rpc-{self.container.service_name}"
         self._dead_letters = f"{self.container.service_name}.dead-letters"
         self._queue_type = configuration.choice(config, "QUEUE_TYPE", ("classic", "quorum"))
         self._heartbeat = configuration.integer(config, "HEARTBEAT", 1, 3600)
-        self._broker = Broker(configuration.text(config, "AMQP_URI"), self._heartbeat, ssl=config.get("AMQP_SSL"))
+        self._broker = Broker(configuration.amqp_uri(config), self._heartbeat, ssl=config.get("AMQP_SSL"))
         self._logger = logger_of(config)
 
     def register(self, method: "Rpc") -> None:
@@ -149,7 +151,8 @@ class RequestConsumer(SharedExtension):
         """Consume on a new connection until it is lost or closed."""
         connection = self._broker.connect()
         try:
-            channel = connection.channel()
+            channel = RequestChannel(connection)
+            channel.open()
             self._declare(channel)
             channel.basic_qos(0, self.container.max_workers, a_global=False)
             self._consumer_tag = channel.basic_consume(self._queue, callback=partial(self._on_message, channel))
@@ -263,8 +266,7 @@ class RequestConsumer(SharedExtension):
         """Move *message* to the dead-letter queue."""
         self._logger.error("message rejected", reason=reason, routing_key=message.delivery_info["routing_key"])
         headers = {"x-reason": reason, "x-routing-key": message.delivery_info["routing_key"]}
-        body = message.body if isinstance(message.body, bytes) else str(message.body).encode()
-        send(channel, body, "", self._dead_letters, delivery_mode=2, application_headers=headers)
+        send(channel, message.body, "", self._dead_letters, delivery_mode=2, application_headers=headers)
         channel.basic_ack(message.delivery_tag)
 
     def _say(self, speaker: Any, method: Any, signature: str, arguments: tuple[Any, ...]) -> None:
@@ -288,8 +290,7 @@ class Rpc(Entrypoint):
     def setup(self) -> None:
         """Register the method; see `nameko.extensions.Extension.setup`."""
         method = getattr(self.container.service_cls, self.method_name)
-        parameters = list(inspect.signature(method).parameters.values())[1:]
-        self._signature = inspect.Signature(parameters)
+        self._signature = inspect.signature(method)
         self.consumer.register(self)
 
     def stop(self) -> None:
@@ -299,7 +300,8 @@ class Rpc(Entrypoint):
     def check(self, args: list[Any], kwargs: dict[str, Any]) -> None:
         """Raise `IncorrectSignature` if the method cannot be called with these arguments."""
         try:
-            self._signature.bind(*args, **kwargs)
+            # With a place for `self`, so that nobody passes an argument of that name.
+            self._signature.bind(None, *args, **kwargs)
         except TypeError as error:
             raise IncorrectSignature(str(error)) from error
 

@@ -52,8 +52,8 @@ class SeedServicer:
 
     async def remove(self, request: pb.BeerRemoveRequest, call: Call) -> pb.BeerRemoveResponse:
         """Remove a beer by its id."""
-        if request.id < 0:
-            raise CallFailed("InvalidField", ("id", "must not be negative"), "invalid id")
+        if request.id < 1:
+            raise CallFailed("InvalidField", ("id", "must be from 1"), "invalid id")
         beer = await self._command("remove", {"beer_id": request.id}, call)
         return pb.BeerRemoveResponse(id=beer["id"], name=beer["name"], status=pb.OK)
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from beers_runtime import configuration, logs
 
@@ -65,7 +64,7 @@ def settings(config: Mapping[str, object]) -> Settings:
     """
     values = {**_DEFAULTS, **config}
     return Settings(
-        amqp_uri=_amqp_uri(values),
+        amqp_uri=configuration.amqp_uri(values).removeprefix("py"),  # `pyamqp` is kombu's own name for it
         host=configuration.text(values, "HOST"),
         port=configuration.integer(values, "PORT", 0, 65535),
         log_level=configuration.choice(values, "LOG_LEVEL", logs.LEVELS),
@@ -81,18 +80,6 @@ def settings(config: Mapping[str, object]) -> Settings:
         max_waiting=configuration.integer(values, "MAX_WAITING", 1, 1_000_000),
         reuse_port=_flag(values, "REUSE_PORT"),
     )
-
-
-def _amqp_uri(values: Mapping[str, object]) -> str:
-    uri = configuration.text(values, "AMQP_URI")
-    try:
-        parts = urlsplit(uri)
-        well_formed = parts.scheme in ("amqp", "amqps", "pyamqp") and parts.hostname and parts.port != 0
-    except ValueError:  # a port that is none
-        well_formed = False
-    if not well_formed:
-        raise configuration.ConfigurationError("AMQP_URI must look like amqp://user:password@host:5672/vhost")
-    return uri.removeprefix("py")  # `pyamqp` is kombu's own name for it
 
 
 def _flag(values: Mapping[str, object], name: str) -> bool:

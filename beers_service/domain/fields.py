@@ -20,13 +20,15 @@ ID_MAXIMUM = 2**63 - 1
 # Control characters, line and paragraph separators, and halves of surrogate pairs, which are no text at all.
 _FORBIDDEN = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _INVISIBLE = frozenset({"Cf", "Mn", "Zs"})
+# Letters and a symbol in name only: fillers of Hangul, and Braille without a dot.
+_FILLERS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 _LAYOUT = frozenset("\n\r\t")
 
 
 def name(value: object) -> str:
     """Return the name of a beer: 1 to 200 characters, at least one of them visible."""
     cleaned = text("name", value, NAME_LENGTH)
-    if not cleaned or all(unicodedata.category(character) in _INVISIBLE for character in cleaned):
+    if all(character in _FILLERS or unicodedata.category(character) in _INVISIBLE for character in cleaned):
         raise InvalidField("name", "must not be blank")
     return cleaned
 

@@ -45,7 +45,7 @@ def connect(database_url: str) -> Engine:
     """
     try:
         url = make_url(database_url)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:
         raise ConfigurationError("DATABASE_URL is no database URL such as sqlite:///var/beers.db") from error
     if url.drivername in {"sqlite", "sqlite+pysqlite"}:
         return _sqlite(url)
@@ -60,7 +60,7 @@ def _sqlite(url: URL) -> Engine:
     if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
         raise ConfigurationError("DATABASE_URL must name a file, as in sqlite:///var/beers.db")
     try:
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        Path(url.database).parent.mkdir(exist_ok=True)
     except OSError as error:
         raise ConfigurationError(
             f"DATABASE_URL: cannot create {Path(url.database).parent}: {error.strerror}"

@@ -117,6 +117,22 @@ def test_a_past_that_is_neither_is_wrong_usage(beers: Run) -> None:
 
 
 @pytest.mark.usefixtures("service")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("get", "99999999999999999999"),
+        ("rename", "1", "x", "--expected-version", "99999999999999999999"),
+        ("get", "1", "--at", "99999999999999999999"),
+        ("add", "\udcff\udcfe"),
+    ],
+)
+def test_what_the_protocol_cannot_carry_is_wrong_usage(beers: Run, arguments: tuple[str, ...]) -> None:
+    result = beers(*arguments)
+    assert result.status == 2
+    assert "bug" not in result.err
+
+
+@pytest.mark.usefixtures("service")
 def test_a_stale_version_is_refused_with_what_to_do(beers: Run) -> None:
     beers("add", "Jever")
     result = beers("rename", "1", "Jever Pilsener", "--expected-version", "7")

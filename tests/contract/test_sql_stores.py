@@ -71,8 +71,8 @@ def test_a_store_at_an_unknown_revision_is_refused_in_one_line(sql: Store) -> No
 
 
 def test_an_empty_embedded_store_is_migrated_on_the_way(tmp_path: Path) -> None:
-    migrations.require_current(connect(f"sqlite:///{tmp_path}/deep/down/beers.db"))
-    assert sqlite3.connect(tmp_path / "deep/down/beers.db").execute("SELECT position FROM log_head").fetchone() == (0,)
+    migrations.require_current(connect(f"sqlite:///{tmp_path}/var/beers.db"))
+    assert sqlite3.connect(tmp_path / "var/beers.db").execute("SELECT position FROM log_head").fetchone() == (0,)
 
 
 def test_an_empty_postgresql_asks_for_its_migration(postgres_url: str) -> None:
@@ -82,7 +82,16 @@ def test_an_empty_postgresql_asks_for_its_migration(postgres_url: str) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["", "beers.db", "mysql://localhost/beers", "sqlite://", "sqlite:///:memory:", "postgresql://localhost/beers"],
+    [
+        "",
+        "beers.db",
+        "mysql://localhost/beers",
+        "sqlite://",
+        "sqlite:///:memory:",
+        "sqlite:////nowhere/at/all.db",
+        "postgresql://localhost/beers",
+        "postgresql+psycopg2://u:s3cret@pw:xx/x",
+    ],
 )
 def test_a_url_that_cannot_work_is_refused_by_its_name(url: str) -> None:
     with pytest.raises(ConfigurationError, match="DATABASE_URL"):

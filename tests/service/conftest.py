@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -136,6 +137,12 @@ class Wire:
         message = amqp.Message(raw, **{name: value for name, value in given.items() if value is not None})
         self.channel.basic_publish(message, "nameko-rpc", key)
         return correlation_id
+
+    def send_raw(self, flags: int, properties: bytes) -> None:
+        """Send a request for a ping whose properties are these bytes."""
+        message = amqp.Message(b'{"args": [], "kwargs": {}}')
+        vars(message)["_serialize_properties"] = lambda: struct.pack(">H", flags) + properties
+        self.channel.basic_publish(message, "nameko-rpc", "beers.ping")
 
     def call(self, method: str, /, **kwargs: Any) -> str:
         return self.send({"args": [], "kwargs": kwargs}, f"beers.{method}")

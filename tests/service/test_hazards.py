@@ -3,6 +3,7 @@
 import re
 import signal
 import sqlite3
+import struct
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,22 @@ from beers_cli.rabbitmq import RabbitMQNode
 from .conftest import PATIENCE, Process, Start, Wire, eventually
 
 GOOD: dict[str, Any] = {"args": [], "kwargs": {}}
+
+
+def table(kind: str, value: bytes) -> bytes:
+    """Return an AMQP table with one entry, as it goes over the wire."""
+    entry = b"\x01x" + kind.encode() + value
+    return struct.pack(">I", len(entry)) + entry
+
+
+def nested(depth: int) -> bytes:
+    """Return the value of a table that holds a table that holds a table."""
+    value = struct.pack(">I", 0)
+    for _ in range(depth):
+        value = table("F", value)
+    return value
+
+
 SLOW = (
     "-c",
     """
@@ -49,6 +66,47 @@ def test_a_request_that_cannot_be_answered_goes_to_the_dead_letters(
 
 
 @pytest.mark.parametrize(
+    ("flags", "raw"),
+    [
+        # Properties as they go over the wire: which ones, then their values.
+        (0x8000, b"\x02\xff\xfe"),  # content_type
+        (0x0400, b"\x02\xff\xfe"),  # correlation_id
+        (0x0200, b"\x02\xff\xfe"),  # reply_to
+        (0x2000, table("T", struct.pack(">Q", 1_795_476_237_915))),  # a time in a header, in milliseconds
+        (0x2000, table("T", struct.pack(">Q", 2**62))),
+        (0x2000, table("F", nested(1200))),
+    ],
+)
+def test_a_message_that_cannot_even_be_read_is_put_aside_and_the_connection_stays(
+    start: Start, wire: Wire, flags: int, raw: bytes
+) -> None:
+    service = start()
+    wire.send_raw(flags, raw)
+    letter = wire.get("beers.dead-letters")
+    assert letter.properties["application_headers"]["x-reason"].startswith("unreadable properties")
+    assert letter.body == b'{"args": [], "kwargs": {}}'
+    assert wire.answer(wire.send(GOOD))["error"] is None
+    assert "broker connection lost" not in service.text
+
+
+def test_a_routing_key_that_is_no_text_is_answered_as_one_that_names_no_method(start: Start, wire: Wire) -> None:
+    service = start()
+    assert wire.answer(wire.send(GOOD, "beers.\udcff"))["error"]["exc_type"] == "MethodNotFound"
+    assert wire.answer(wire.send(GOOD))["error"] is None
+    assert "broker connection lost" not in service.text
+
+
+@pytest.mark.parametrize("encoding", ["unicode_escape", "utf-7", "punycode", "nonsense"])
+def test_a_body_is_what_its_bytes_are_whatever_its_sender_calls_its_encoding(
+    start: Start, wire: Wire, encoding: str
+) -> None:
+    start()
+    assert wire.answer(wire.send(GOOD, content_encoding=encoding))["error"] is None
+    wire.send(b"\\ud800 +2AA-", content_encoding=encoding, reply_to=None)
+    assert wire.get("beers.dead-letters").body == b"\\ud800 +2AA-"
+
+
+@pytest.mark.parametrize(
     ("body", "properties", "told"),
     [
         (GOOD, {"content_type": None}, "MalformedRequest content_type must be application/json"),
@@ -59,15 +117,19 @@ def test_a_request_that_cannot_be_answered_goes_to_the_dead_letters(
             "MalformedRequest the header nameko.call_id_stack",
         ),
         (GOOD, {"application_headers": {"nameko.call_id_stack": [{}]}}, "MalformedRequest the header"),
+        (GOOD, {"application_headers": {"nameko.deadline": True}}, "MalformedRequest the header nameko.deadline"),
         (GOOD, {"application_headers": {"nameko.deadline": "soon"}}, "MalformedRequest the header nameko.deadline"),
         (b"{", {}, "MalformedRequest the body is not JSON"),
         (b"\xff\xfe", {}, "MalformedRequest the body is not JSON"),
         (b"", {}, "MalformedRequest the body is not JSON"),
+        (b'{"args": ["\\ud800"], "kwargs": {}}', {}, "MalformedRequest the body is not JSON: "),
+        (b'{"args": [1' + b"0" * 400 + b'], "kwargs": {}}', {}, "MalformedRequest the body is not JSON: "),
         (b"[" * 100_000, {}, "MalformedRequest the body is not JSON"),
         (b'{"args": [NaN], "kwargs": {}}', {}, "MalformedRequest body.args.0 is not a number that JSON knows"),
         ({"args": []}, {}, "MalformedRequest the body must be an object"),
         ({"args": {}, "kwargs": []}, {}, "MalformedRequest the body must be an object"),
         ([], {}, "MalformedRequest the body must be an object"),
+        ({"args": [], "kwargs": {"self": 1}}, {}, "IncorrectSignature"),
         ({"args": [1], "kwargs": {}}, {}, "IncorrectSignature too many positional arguments"),
     ],
 )
@@ -216,6 +278,10 @@ def test_a_quorum_queue_is_declared_where_asked_for(start: Start, wire: Wire) ->
     [
         ({"QUEUE_TYPE": "fast"}, "QUEUE_TYPE must be one of classic, quorum, got 'fast'"),
         ({"DATABASE_URL": "mysql://me:s3cret@localhost/beers"}, "DATABASE_URL"),
+        ({"DATABASE_URL": "postgresql+psycopg2://me:s3cret@pw:xx/beers"}, "DATABASE_URL"),
+        ({"DATABASE_URL": "sqlite:////nowhere/at/all.db"}, "DATABASE_URL: cannot create /nowhere/at"),
+        ({"AMQP_URI": "amqp://me:s3cret@127.0.0.1:99999/"}, "AMQP_URI must look like"),
+        ({"AMQP_URI": "nonsense"}, "AMQP_URI must look like"),
         ({"DATABASE_URL": "postgresql://me:s3cret@localhost/beers"}, "DATABASE_URL"),
         ({"HEARTBEAT": "often"}, "HEARTBEAT must be a whole number"),
         ({"LOG_LEVEL": "LOUD"}, "LOG_LEVEL must be one of"),
@@ -228,7 +294,7 @@ def test_a_quorum_queue_is_declared_where_asked_for(start: Start, wire: Wire) ->
 def test_a_wrong_value_stops_the_start_with_one_line_that_names_it(
     start: Start, environ: dict[str, str], named: str
 ) -> None:
-    service = start(ready=False, amqp="amqp://127.0.0.1:1/", **environ)
+    service = start(ready=False, **({"AMQP_URI": "amqp://127.0.0.1:1/"} | environ))
     assert service.wait() == 78
     assert service.text.startswith(f"beers: {named}")
     assert service.text.count("\n") == 1

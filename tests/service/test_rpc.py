@@ -1,8 +1,10 @@
 """What a Python team sees: the RPC methods through stock clients."""
 
+import base64
 import threading
 from typing import Any
 
+import orjson
 import pytest
 from nameko.exceptions import IncorrectSignature, MethodNotFound, RemoteError
 from nameko.standalone.rpc import ClusterRpcProxy
@@ -73,7 +75,12 @@ def test_pages_follow_each_other_and_refuse_other_arguments(beers: Any) -> None:
     assert second["next_page_token"] == ""
     with pytest.raises(RemoteError, match="InvalidField page_token: belongs to a listing with other arguments"):
         beers.list(page_size=3, style="stout", page_token=first["next_page_token"])
-    for token in ("x", "%%%", "bm9uc2Vuc2U", first["next_page_token"][:-3]):
+    digest = orjson.loads(base64.urlsafe_b64decode(first["next_page_token"] + "=="))[0]
+    forged = [
+        base64.urlsafe_b64encode(orjson.dumps([digest, *place])).decode()
+        for place in ([1, 2**63], [1, True], [True, 1], [1], [1, 2, 3], ["a", 1], [1.5, 1], [-1, 1], [None, 1])
+    ]
+    for token in (*forged, "x", "%%%", "bm9uc2Vuc2U", first["next_page_token"][:-3]):
         with pytest.raises(RemoteError, match="InvalidField page_token"):
             beers.list(style="ipa", page_token=token)
     listings: list[dict[str, Any]] = [{"order_by": "taste"}, {"page_size": -1}, {"show_removed": "yes"}, {"query": 1}]
@@ -102,8 +109,10 @@ def test_events_can_be_read_from_any_position(beers: Any) -> None:
     assert beers.events(types=["BeerNameChanged"])["events"] == page["events"]
     with pytest.raises(RemoteError, match="PositionOutOfRange"):
         beers.events(after=3)
-    with pytest.raises(RemoteError, match="InvalidField types"):
-        beers.events(types=["BeerDrunk"])
+    unknown: list[Any] = [["BeerDrunk"], [{}], "BeerAdded"]
+    for types in unknown:
+        with pytest.raises(RemoteError, match="InvalidField types"):
+            beers.events(types=types)
 
 
 def test_wrong_arguments_are_named(beers: Any) -> None:
@@ -113,6 +122,8 @@ def test_wrong_arguments_are_named(beers: Any) -> None:
         beers.add()
     with pytest.raises(RemoteError, match="InvalidField flavour: is no detail"):
         beers.update(1, flavour="hoppy")
+    with pytest.raises(RemoteError, match="InvalidField method: is no detail"):
+        beers.update(1, method="x")
     with pytest.raises(MethodNotFound, match="drink"):
         beers.drink(1)
     with pytest.raises(Exception, match=r"body.kwargs.abv is not a number that JSON knows"):

@@ -11,7 +11,7 @@ from beers_service.domain import commands, fields
 from beers_service.domain.errors import InvalidField
 
 
-@pytest.mark.parametrize("name", ["", "   ", "\t\n", "\u200b", "\u200b \u00ad", "\u3000"])
+@pytest.mark.parametrize("name", ["", "   ", "\t\n", "\u200b", "\u200b \u00ad", "\u3164", "\u2800", "\u3000"])
 def test_a_name_must_show_something(name: str) -> None:
     with pytest.raises(InvalidField, match="name: must not be blank"):
         fields.name(name)

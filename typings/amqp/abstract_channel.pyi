@@ -20,6 +20,7 @@ class AbstractChannel:
         callback: Callable[..., object] | None = None,
         returns_tuple: bool = False,
     ) -> Any: ...
+    def dispatch_method(self, method_sig: tuple[int, int], payload: Any, content: Any) -> None: ...
     def wait(
         self,
         method: tuple[int, int] | list[tuple[int, int]],

@@ -1,4 +1,7 @@
+from collections.abc import Callable
 from typing import Any
+
+PROPERTY_CLASSES: dict[int, Callable[[Any, int], tuple[dict[str, Any], int]]]
 
 class GenericContent:
     properties: dict[str, Any]

@@ -8,6 +8,7 @@ class Channel:
 
 class Basic:
     Cancel: Final[tuple[int, int]]
+    Deliver: Final[tuple[int, int]]
     Publish: Final[tuple[int, int]]
     Return: Final[tuple[int, int]]
     Ack: Final[tuple[int, int]]
