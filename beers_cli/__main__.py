@@ -5,12 +5,11 @@ import sys
 from typing import NoReturn
 
 from beers_cli.application import application
-from beers_cli.failure import Failure
+from beers_cli.failure import INTERRUPTED, Failure
 from beers_cli.options import report
 
 _REFUSED = 1
 _MISUSED = 2
-_INTERRUPTED = 130
 
 
 def main() -> NoReturn:
@@ -22,12 +21,12 @@ def main() -> NoReturn:
         status = _run()
         sys.stdout.flush()
     except KeyboardInterrupt:
-        status = _INTERRUPTED
+        status = INTERRUPTED
     except BrokenPipeError:
         # What is still buffered has nowhere to go, also when the interpreter ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = _REFUSED
-    if status == _INTERRUPTED:
+    if status == INTERRUPTED:
         # Without waiting for gRPC's threads: one of them may wait for a call that Ctrl-C has cut off.
         sys.stderr.flush()
         os._exit(status)

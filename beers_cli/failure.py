@@ -2,6 +2,9 @@
 
 from typing import Any
 
+INTERRUPTED = 130
+"""The exit status of a command that Ctrl-C ended."""
+
 
 class Failure(Exception):
     """A command came to nothing; the exit status is 1.

@@ -2,18 +2,20 @@
 
 import heapq
 import itertools
+import os
 import queue
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from beers_cli.failure import Failure
+from beers_cli.failure import INTERRUPTED, Failure
 from beers_cli.options import DEFAULT_ADDRESS, Address, AsJson, Timeout, connect, print_json
 from beers_cli.progress import Progress
 from beers_cli.rows import FORMATS, Refused, Row, Source, guess_format
@@ -155,8 +157,13 @@ class Importer:
         # An answer to a repeated request is that of the first time: its beer is older than this run.
         self._highest_before = self._catalogue.highest_id()
         self._last_answer = time.monotonic()
+        with _held_interrupts() as raise_if_interrupted:
+            self._run(rows, raise_if_interrupted)
+
+    def _run(self, rows: Iterator[Row | Refused], raise_if_interrupted: Callable[[], None]) -> None:
         exhausted = False
         while not exhausted or self._flying or self._waiting:
+            raise_if_interrupted()
             while not exhausted and self._flying + len(self._waiting) < _OUTSTANDING:
                 row = next(rows, None)
                 if row is None:
@@ -226,6 +233,31 @@ class Importer:
     def _refuse(self, refusal: Refused) -> None:
         self._summary.refusals.append(refusal)
         self._on_progress(refusal)
+
+
+@contextmanager
+def _held_interrupts() -> Iterator[Callable[[], None]]:
+    """Hold Ctrl-C back until the given function is called, which raises it then; a second one ends at once.
+
+    Raised wherever the program happens to be, it gets lost in a callback of gRPC's, or cuts a call off half begun.
+    """
+    interrupted = False
+
+    def on_interrupt(_number: int, _frame: object) -> None:
+        nonlocal interrupted
+        if interrupted:
+            os._exit(INTERRUPTED)
+        interrupted = True
+
+    def raise_if_interrupted() -> None:
+        if interrupted:
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield raise_if_interrupted
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _opened(file: str) -> Any:
