@@ -86,7 +86,14 @@ def interrupt() -> None:
 def test_parts_stop_in_the_reverse_order_of_their_start(stage: Stage) -> None:
     stage.program("first", OBEDIENT)
     stage.program("second", OBEDIENT)
-    stage.reactions = {"first | up": lambda: None, "second | up": interrupt}
+    up: list[str] = []
+
+    def when_both_are_up() -> None:
+        up.append("one")
+        if len(up) == 2:
+            interrupt()
+
+    stage.reactions = {"first | up": when_both_are_up, "second | up": when_both_are_up}
     stage.run()
     downs = [line for line in stage.lines if line.endswith("down")]
     assert downs[-2:] == ["second | down", "first | down"]
