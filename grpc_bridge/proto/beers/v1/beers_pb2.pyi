@@ -686,6 +686,104 @@ class BatchAddBeersResponse(_message.Message):
 Global___BatchAddBeersResponse: _TypeAlias = BatchAddBeersResponse  # noqa: Y015
 
 @_typing.final
+class ImportBeersRequest(_message.Message):
+    """ImportBeersRequest is one chunk of an import."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMPORT_ID_FIELD_NUMBER: _builtins.int
+    BEERS_FIELD_NUMBER: _builtins.int
+    import_id: _builtins.str
+    """Required in the first chunk; empty or the same in later ones. 1 to 64 printable ASCII characters that tell this
+    import from all others.
+    """
+    @_builtins.property
+    def beers(self) -> _containers.RepeatedCompositeFieldContainer[Global___AddBeerRequest]:
+        """At most 1,000 beers. One without a `request_id` is known by `import_id` and its place among all beers of the
+        stream: so an import of such beers is resent from its beginning, in the same order.
+        """
+
+    def __init__(
+        self,
+        *,
+        import_id: _builtins.str = ...,
+        beers: _abc.Iterable[Global___AddBeerRequest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["beers", b"beers", "import_id", b"import_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportBeersRequest: _TypeAlias = ImportBeersRequest  # noqa: Y015
+
+@_typing.final
+class ImportBeersResponse(_message.Message):
+    """ImportBeersResponse tells what became of the beers of an import. Their counts add up to all that were sent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADDED_FIELD_NUMBER: _builtins.int
+    ALREADY_ADDED_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
+    FAILURES_FIELD_NUMBER: _builtins.int
+    added: _builtins.int
+    """How many were added."""
+    already_added: _builtins.int
+    """How many had been added before, by an earlier sending of the same import."""
+    refused: _builtins.int
+    """How many were refused."""
+    @_builtins.property
+    def failures(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImportFailure]:
+        """The first 1,000 refusals, in order."""
+
+    def __init__(
+        self,
+        *,
+        added: _builtins.int = ...,
+        already_added: _builtins.int = ...,
+        refused: _builtins.int = ...,
+        failures: _abc.Iterable[Global___ImportFailure] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "already_added", b"already_added", "failures", b"failures", "refused", b"refused"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportBeersResponse: _TypeAlias = ImportBeersResponse  # noqa: Y015
+
+@_typing.final
+class ImportFailure(_message.Message):
+    """ImportFailure is a beer that was refused."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    FIELD_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """Its place among all beers of the stream, from 0."""
+    field: _builtins.str
+    """The field at fault."""
+    reason: _builtins.str
+    """What is wrong with it."""
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        field: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "index", b"index", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportFailure: _TypeAlias = ImportFailure  # noqa: Y015
+
+@_typing.final
 class ListBeerEventsRequest(_message.Message):
     """ListBeerEventsRequest names the beer whose history to read."""
 
@@ -956,3 +1054,163 @@ class BeerRestored(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___BeerRestored: _TypeAlias = BeerRestored  # noqa: Y015
+
+@_typing.final
+class WatchBeersRequest(_message.Message):
+    """WatchBeersRequest says where to start, and what to follow."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AFTER_POSITION_FIELD_NUMBER: _builtins.int
+    FROM_NOW_FIELD_NUMBER: _builtins.int
+    FROM_BEGINNING_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    TYPES_FIELD_NUMBER: _builtins.int
+    BEER_IDS_FIELD_NUMBER: _builtins.int
+    after_position: _builtins.int
+    """With the event after this position of the log."""
+    from_now: _builtins.bool
+    """With the next event to happen."""
+    from_beginning: _builtins.bool
+    """With the first event of the log."""
+    resume_token: _builtins.str
+    """Behind the response that carried this token, or behind the event with this id."""
+    @_builtins.property
+    def types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only events of these types, such as "BeerAdded"; empty: all."""
+
+    @_builtins.property
+    def beer_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Only events of these beers, at most 1,000; empty: all."""
+
+    def __init__(
+        self,
+        *,
+        after_position: _builtins.int = ...,
+        from_now: _builtins.bool = ...,
+        from_beginning: _builtins.bool = ...,
+        resume_token: _builtins.str = ...,
+        types: _abc.Iterable[_builtins.str] | None = ...,
+        beer_ids: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["after_position", b"after_position", "from_beginning", b"from_beginning", "from_now", b"from_now", "resume_token", b"resume_token", "start", b"start"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_position", b"after_position", "beer_ids", b"beer_ids", "from_beginning", b"from_beginning", "from_now", b"from_now", "resume_token", b"resume_token", "start", b"start", "types", b"types"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_start: _TypeAlias = _typing.Literal["after_position", "from_now", "from_beginning", "resume_token"]  # noqa: Y015
+    _WhichOneofArgType_start: _TypeAlias = _typing.Literal["start", b"start"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_start) -> _WhichOneofReturnType_start | None: ...
+
+Global___WatchBeersRequest: _TypeAlias = WatchBeersRequest  # noqa: Y015
+
+@_typing.final
+class WatchBeersResponse(_message.Message):
+    """WatchBeersResponse is a step along the log."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    CAUGHT_UP_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    resume_token: _builtins.str
+    """Resumes the stream behind this response. Opaque. An event's `id` does the same behind that event."""
+    @_builtins.property
+    def events(self) -> Global___BeerEvents:
+        """What happened."""
+
+    @_builtins.property
+    def caught_up(self) -> Global___CaughtUp:
+        """Sent once: everything that was in the log when the stream began has been sent. From now on events come as they
+        happen.
+        """
+
+    @_builtins.property
+    def checkpoint(self) -> Global___Checkpoint:
+        """Nothing to tell. Sent at least every 30 seconds in which nothing else is, so that the resume token of a stream
+        without events does not fall behind, and silence means that the connection is broken.
+        """
+
+    def __init__(
+        self,
+        *,
+        events: Global___BeerEvents | None = ...,
+        caught_up: Global___CaughtUp | None = ...,
+        checkpoint: Global___Checkpoint | None = ...,
+        resume_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["caught_up", b"caught_up", "checkpoint", b"checkpoint", "events", b"events", "response", b"response"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caught_up", b"caught_up", "checkpoint", b"checkpoint", "events", b"events", "response", b"response", "resume_token", b"resume_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_response: _TypeAlias = _typing.Literal["events", "caught_up", "checkpoint"]  # noqa: Y015
+    _WhichOneofArgType_response: _TypeAlias = _typing.Literal["response", b"response"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_response) -> _WhichOneofReturnType_response | None: ...
+
+Global___WatchBeersResponse: _TypeAlias = WatchBeersResponse  # noqa: Y015
+
+@_typing.final
+class BeerEvents(_message.Message):
+    """BeerEvents are one or more events, in the order of the log."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___BeerEvent]: ...
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[Global___BeerEvent] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BeerEvents: _TypeAlias = BeerEvents  # noqa: Y015
+
+@_typing.final
+class CaughtUp(_message.Message):
+    """CaughtUp says that the stream has reached the end of the log."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    position: _builtins.int
+    """Everything up to here that the stream follows has been sent."""
+    def __init__(
+        self,
+        *,
+        position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CaughtUp: _TypeAlias = CaughtUp  # noqa: Y015
+
+@_typing.final
+class Checkpoint(_message.Message):
+    """Checkpoint says how far the stream has come."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    position: _builtins.int
+    """Everything up to here that the stream follows has been sent."""
+    def __init__(
+        self,
+        *,
+        position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Checkpoint: _TypeAlias = Checkpoint  # noqa: Y015

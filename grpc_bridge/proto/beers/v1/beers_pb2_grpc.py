@@ -83,10 +83,20 @@ class BeersServiceStub:
                 request_serializer=beers_dot_v1_dot_beers__pb2.BatchAddBeersRequest.SerializeToString,
                 response_deserializer=beers_dot_v1_dot_beers__pb2.BatchAddBeersResponse.FromString,
                 _registered_method=True)
+        self.ImportBeers = channel.stream_unary(
+                '/beers.v1.BeersService/ImportBeers',
+                request_serializer=beers_dot_v1_dot_beers__pb2.ImportBeersRequest.SerializeToString,
+                response_deserializer=beers_dot_v1_dot_beers__pb2.ImportBeersResponse.FromString,
+                _registered_method=True)
         self.ListBeerEvents = channel.unary_unary(
                 '/beers.v1.BeersService/ListBeerEvents',
                 request_serializer=beers_dot_v1_dot_beers__pb2.ListBeerEventsRequest.SerializeToString,
                 response_deserializer=beers_dot_v1_dot_beers__pb2.ListBeerEventsResponse.FromString,
+                _registered_method=True)
+        self.WatchBeers = channel.unary_stream(
+                '/beers.v1.BeersService/WatchBeers',
+                request_serializer=beers_dot_v1_dot_beers__pb2.WatchBeersRequest.SerializeToString,
+                response_deserializer=beers_dot_v1_dot_beers__pb2.WatchBeersResponse.FromString,
                 _registered_method=True)
 
 
@@ -160,8 +170,26 @@ class BeersServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ImportBeers(self, request_iterator, context):
+        """ImportBeers adds beers without limit to their number, each accepted or refused by itself, in the order in which
+        they come. Sending the same import again, whole or from any point, adds nothing twice.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListBeerEvents(self, request, context):
         """ListBeerEvents reads the history of one beer, oldest event first, removed or not.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchBeers(self, request, context):
+        """WatchBeers follows the catalogue: every event after a place in the log, in order, each once, as long as the client
+        listens. A stream that ends (the server stops, a network breaks) is resumed with the last `resume_token`, at any
+        server of the same catalogue, and misses nothing. OUT_OF_RANGE if the place lies beyond the log's end or in another
+        log; RESOURCE_EXHAUSTED for a client that does not read what it is sent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -215,10 +243,20 @@ def add_BeersServiceServicer_to_server(servicer, server):
                     request_deserializer=beers_dot_v1_dot_beers__pb2.BatchAddBeersRequest.FromString,
                     response_serializer=beers_dot_v1_dot_beers__pb2.BatchAddBeersResponse.SerializeToString,
             ),
+            'ImportBeers': grpc.stream_unary_rpc_method_handler(
+                    servicer.ImportBeers,
+                    request_deserializer=beers_dot_v1_dot_beers__pb2.ImportBeersRequest.FromString,
+                    response_serializer=beers_dot_v1_dot_beers__pb2.ImportBeersResponse.SerializeToString,
+            ),
             'ListBeerEvents': grpc.unary_unary_rpc_method_handler(
                     servicer.ListBeerEvents,
                     request_deserializer=beers_dot_v1_dot_beers__pb2.ListBeerEventsRequest.FromString,
                     response_serializer=beers_dot_v1_dot_beers__pb2.ListBeerEventsResponse.SerializeToString,
+            ),
+            'WatchBeers': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchBeers,
+                    request_deserializer=beers_dot_v1_dot_beers__pb2.WatchBeersRequest.FromString,
+                    response_serializer=beers_dot_v1_dot_beers__pb2.WatchBeersResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -479,6 +517,33 @@ class BeersService:
             _registered_method=True)
 
     @staticmethod
+    def ImportBeers(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/beers.v1.BeersService/ImportBeers',
+            beers_dot_v1_dot_beers__pb2.ImportBeersRequest.SerializeToString,
+            beers_dot_v1_dot_beers__pb2.ImportBeersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListBeerEvents(request,
             target,
             options=(),
@@ -495,6 +560,33 @@ class BeersService:
             '/beers.v1.BeersService/ListBeerEvents',
             beers_dot_v1_dot_beers__pb2.ListBeerEventsRequest.SerializeToString,
             beers_dot_v1_dot_beers__pb2.ListBeerEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchBeers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/beers.v1.BeersService/WatchBeers',
+            beers_dot_v1_dot_beers__pb2.WatchBeersRequest.SerializeToString,
+            beers_dot_v1_dot_beers__pb2.WatchBeersResponse.FromString,
             options,
             channel_credentials,
             insecure,

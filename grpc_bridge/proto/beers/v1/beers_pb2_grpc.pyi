@@ -55,8 +55,18 @@ class BeersServiceStub:
     """ListBeers reads the catalogue, page by page."""
     BatchAddBeers: _grpc.UnaryUnaryMultiCallable[_beers_pb2.BatchAddBeersRequest, _beers_pb2.BatchAddBeersResponse]
     """BatchAddBeers adds up to 1,000 beers, all of them or none."""
+    ImportBeers: _grpc.StreamUnaryMultiCallable[_beers_pb2.ImportBeersRequest, _beers_pb2.ImportBeersResponse]
+    """ImportBeers adds beers without limit to their number, each accepted or refused by itself, in the order in which
+    they come. Sending the same import again, whole or from any point, adds nothing twice.
+    """
     ListBeerEvents: _grpc.UnaryUnaryMultiCallable[_beers_pb2.ListBeerEventsRequest, _beers_pb2.ListBeerEventsResponse]
     """ListBeerEvents reads the history of one beer, oldest event first, removed or not."""
+    WatchBeers: _grpc.UnaryStreamMultiCallable[_beers_pb2.WatchBeersRequest, _beers_pb2.WatchBeersResponse]
+    """WatchBeers follows the catalogue: every event after a place in the log, in order, each once, as long as the client
+    listens. A stream that ends (the server stops, a network breaks) is resumed with the last `resume_token`, at any
+    server of the same catalogue, and misses nothing. OUT_OF_RANGE if the place lies beyond the log's end or in another
+    log; RESOURCE_EXHAUSTED for a client that does not read what it is sent.
+    """
 
 @_typing.type_check_only
 class BeersServiceAsyncStub(BeersServiceStub):
@@ -85,8 +95,18 @@ class BeersServiceAsyncStub(BeersServiceStub):
     """ListBeers reads the catalogue, page by page."""
     BatchAddBeers: _aio.UnaryUnaryMultiCallable[_beers_pb2.BatchAddBeersRequest, _beers_pb2.BatchAddBeersResponse]  # type: ignore[assignment]
     """BatchAddBeers adds up to 1,000 beers, all of them or none."""
+    ImportBeers: _aio.StreamUnaryMultiCallable[_beers_pb2.ImportBeersRequest, _beers_pb2.ImportBeersResponse]  # type: ignore[assignment]
+    """ImportBeers adds beers without limit to their number, each accepted or refused by itself, in the order in which
+    they come. Sending the same import again, whole or from any point, adds nothing twice.
+    """
     ListBeerEvents: _aio.UnaryUnaryMultiCallable[_beers_pb2.ListBeerEventsRequest, _beers_pb2.ListBeerEventsResponse]  # type: ignore[assignment]
     """ListBeerEvents reads the history of one beer, oldest event first, removed or not."""
+    WatchBeers: _aio.UnaryStreamMultiCallable[_beers_pb2.WatchBeersRequest, _beers_pb2.WatchBeersResponse]  # type: ignore[assignment]
+    """WatchBeers follows the catalogue: every event after a place in the log, in order, each once, as long as the client
+    listens. A stream that ends (the server stops, a network breaks) is resumed with the last `resume_token`, at any
+    server of the same catalogue, and misses nothing. OUT_OF_RANGE if the place lies beyond the log's end or in another
+    log; RESOURCE_EXHAUSTED for a client that does not read what it is sent.
+    """
 
 class BeersServiceServicer(metaclass=_abc_1.ABCMeta):
     """BeersService is a catalogue of beers.
@@ -168,11 +188,33 @@ class BeersServiceServicer(metaclass=_abc_1.ABCMeta):
         """BatchAddBeers adds up to 1,000 beers, all of them or none."""
 
     @_abc_1.abstractmethod
+    def ImportBeers(
+        self,
+        request_iterator: _MaybeAsyncIterator[_beers_pb2.ImportBeersRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_beers_pb2.ImportBeersResponse, _abc.Awaitable[_beers_pb2.ImportBeersResponse]]:
+        """ImportBeers adds beers without limit to their number, each accepted or refused by itself, in the order in which
+        they come. Sending the same import again, whole or from any point, adds nothing twice.
+        """
+
+    @_abc_1.abstractmethod
     def ListBeerEvents(
         self,
         request: _beers_pb2.ListBeerEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_beers_pb2.ListBeerEventsResponse, _abc.Awaitable[_beers_pb2.ListBeerEventsResponse]]:
         """ListBeerEvents reads the history of one beer, oldest event first, removed or not."""
+
+    @_abc_1.abstractmethod
+    def WatchBeers(
+        self,
+        request: _beers_pb2.WatchBeersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_beers_pb2.WatchBeersResponse], _abc.AsyncIterator[_beers_pb2.WatchBeersResponse]]:
+        """WatchBeers follows the catalogue: every event after a place in the log, in order, each once, as long as the client
+        listens. A stream that ends (the server stops, a network breaks) is resumed with the last `resume_token`, at any
+        server of the same catalogue, and misses nothing. OUT_OF_RANGE if the place lies beyond the log's end or in another
+        log; RESOURCE_EXHAUSTED for a client that does not read what it is sent.
+        """
 
 def add_BeersServiceServicer_to_server(servicer: BeersServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
