@@ -27,6 +27,10 @@ VERSION = "0.1.0"
 EVENTS_MAXIMUM = 1000
 """How many events one call of `events` returns at most."""
 
+SCAN_MAXIMUM = 20_000
+"""How many positions one call of `events` looks at for those that it is to return, so that a rare one costs many short
+calls instead of a long one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -83,7 +87,7 @@ class Calls:
                 self._list, "page_size=", "page_token=", "query=", "brewery=", "style=", "order_by=", "show_removed="
             ),
             "history": _method(self._history, "beer_id", "page_size=", "page_token="),
-            "events": _method(self._events, "after=", "limit=", "types="),
+            "events": _method(self._events, "after=", "limit=", "types=", "beer_ids="),
             "ping": _method(self._ping),
         }
 
@@ -149,9 +153,7 @@ class Calls:
         return fold(beer_id, ((event.data, event.time) for event in history if event.position <= position))
 
     def _get_many(self, beer_ids: object) -> list[Json]:
-        if not isinstance(beer_ids, list | tuple) or not 1 <= len(beer_ids) <= commands.BATCH_SIZE:
-            raise InvalidField("beer_ids", f"must be a list of 1 to {commands.BATCH_SIZE} ids")
-        wanted = [fields.beer_id(beer_id, f"beer_ids[{index}]") for index, beer_id in enumerate(beer_ids)]
+        wanted = _beer_ids(beer_ids, minimum=1)
         found = self._reader.beers(set(wanted))
         beers = []
         for beer_id in wanted:
@@ -204,16 +206,20 @@ class Calls:
             "next_page_token": make_token([identity], [events[size - 1].version]) if len(events) > size else "",
         }
 
-    def _events(self, after: object = 0, limit: object = 100, types: object = None) -> Json:
+    def _events(self, after: object = 0, limit: object = 100, types: object = None, beer_ids: object = None) -> Json:
         position = fields.whole_number("after", after, minimum=0)
         number = fields.whole_number("limit", limit, minimum=1)
         names = [kind.__name__ for kind in EVENT_TYPES]
         if types is not None and (not isinstance(types, list | tuple) or any(kind not in names for kind in types)):
             raise InvalidField("types", f"must be a list of {', '.join(names)}")
+        beers = () if beer_ids is None else _beer_ids(beer_ids, minimum=0)
         head = self._require_position(position)
-        events = self._reader.events(position, min(number, EVENTS_MAXIMUM), types or ())
+        size = min(number, EVENTS_MAXIMUM)
+        scanned = min(head.position, position + SCAN_MAXIMUM) if types or beers else head.position
+        events = self._reader.events(position, size, types or (), beers, up_to=scanned)
         return {
             "events": [envelope(event, head.log_id) for event in events],
+            "through": events[-1].position if len(events) == size else scanned,
             "head": head.position,
             "log_id": head.log_id,
         }
@@ -247,6 +253,12 @@ def _method(run: Callable[..., Any], *arguments: str) -> _Method:
         needs=frozenset(argument for argument in arguments if not argument.endswith("=")),
         accepts=frozenset(argument.rstrip("=") for argument in arguments),
     )
+
+
+def _beer_ids(value: object, minimum: int) -> list[int]:
+    if not isinstance(value, list | tuple) or not minimum <= len(value) <= commands.BATCH_SIZE:
+        raise InvalidField("beer_ids", f"must be a list of {minimum} to {commands.BATCH_SIZE} ids")
+    return [fields.beer_id(beer_id, f"beer_ids[{index}]") for index, beer_id in enumerate(value)]
 
 
 def _add(**beer: object) -> tuple[Command, ...]:

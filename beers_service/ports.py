@@ -181,8 +181,23 @@ class BeerReader(Protocol):
         """Return the events of one beer after a version, oldest first."""
         ...
 
-    def events(self, after: int, limit: int, types: Collection[str] = ()) -> list[StoredEvent]:
-        """Return the events after a position, oldest first; only those of *types*, if there are any."""
+    def events(
+        self,
+        after: int,
+        limit: int,
+        types: Collection[str] = (),
+        beer_ids: Collection[int] = (),
+        up_to: int | None = None,
+    ) -> list[StoredEvent]:
+        """Return the events after a position, oldest first.
+
+        Args:
+            after: The position.
+            limit: At most this many.
+            types: Only those of these types, if there are any.
+            beer_ids: Only those of these beers, if there are any.
+            up_to: None behind this position.
+        """
         ...
 
 

@@ -18,6 +18,7 @@ from beers_service.transport import rpc
 # Named here because the class has a method `list`.
 Objects = list[Json]
 Names = list[str]
+Ids = list[int]
 
 # Whoever imports this package gets the errors themselves from a Nameko client instead of a RemoteError.
 for error in BeersError.__subclasses__():
@@ -138,9 +139,21 @@ class BeersService:
         return self.calls.one("history", beer_id=beer_id, page_size=page_size, page_token=page_token)
 
     @rpc(expected_exceptions=BeersError)
-    def events(self, after: int = 0, limit: int = 100, types: Names | None = None) -> Json:
-        """Return the events of all beers after a position: ``{"events", "head", "log_id"}``; at most 1,000."""
-        return self.calls.one("events", after=after, limit=limit, types=types)
+    def events(self, after: int = 0, limit: int = 100, types: Names | None = None, beer_ids: Ids | None = None) -> Json:
+        """Return the events after a position, oldest first: ``{"events", "through", "head", "log_id"}``.
+
+        Args:
+            after: The position; 0 for the beginning.
+            limit: At most this many events, and never more than 1,000.
+            types: Only events of these types; none or empty: all.
+            beer_ids: Only events of these beers, at most 1,000; none or empty: all.
+
+        Returns:
+            ``through`` is the position up to which there are no others, and the next call's ``after``. With ``types``
+            or ``beer_ids`` a call that finds nothing may yet have come some way, and is not at the end of the log
+            before ``through`` is ``head``.
+        """
+        return self.calls.one("events", after=after, limit=limit, types=types, beer_ids=beer_ids)
 
     @rpc(expected_exceptions=BeersError)
     def execute(self, calls: Objects) -> Objects:

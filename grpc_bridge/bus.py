@@ -9,7 +9,7 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Protocol
 
 import orjson
@@ -73,6 +73,7 @@ class Bus:
         self._pings: dict[str, asyncio.Future[object]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._link: Link | None = None
+        self._on_pong: list[Callable[[Mapping[str, Any]], None]] = []
         self.connected = asyncio.Event()
         availability.on_change(self._give_up_if_hopeless)
 
@@ -131,6 +132,18 @@ class Bus:
             timer.cancel()
         return _result(answer)
 
+    def on_pong(self, listener: Callable[[Mapping[str, Any]], None]) -> None:
+        """Call *listener* with what each ping of the service that went well is answered with."""
+        self._on_pong.append(listener)
+
+    async def linked(self) -> Link:
+        """Wait for a connection to the broker, and return it."""
+        while True:
+            await self.connected.wait()
+            if self._link is not None and not self._link.closed.done():
+                return self._link
+            await asyncio.sleep(0)  # `run` is about to notice that it is closed
+
     async def ping(self, patience: float) -> None:
         """Ask any instance of the service for a sign of life, and note the answer, if one comes within *patience*."""
         link = self._link
@@ -147,13 +160,15 @@ class Bus:
         finally:
             del self._pings[number]
         try:
-            _result(reply)
+            pong = _result(reply)
         except CallFailed as failure:
             if self._availability.absence is not Absence.STORE:
                 self._logger.warning("the service answered a ping with an error", error=failure.name)
             self._availability.answered_ping(self._loop.time(), store=False)
         else:
             self._availability.answered_ping(self._loop.time(), store=True)
+            for listener in self._on_pong:
+                listener(pong)
 
     async def count_instances(self) -> int | None:
         """Return how many service instances listen; None without a connection to the broker."""

@@ -1,4 +1,4 @@
-"""What every unary call passes on its way in and out: one wrapper instead of a stack of interceptors.
+"""What every call passes on its way in and out: one wrapper instead of a stack of interceptors.
 
 It limits how many calls there are, gives each a correlation id and a deadline, turns failures into statuses, and
 writes one line to the log. Nothing that went wrong inside leaves through it.
@@ -6,7 +6,8 @@ writes one line to the log. Nothing that went wrong inside leaves through it.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any, Final, TypeVar
 
 import grpc
@@ -26,6 +27,9 @@ _LONGEST_MARGIN = 0.1
 
 _LONGEST_DEADLINE = 3600.0
 """Seconds; what a client asks for beyond that is for ever, which AMQP cannot express."""
+
+_LAST_WORD = 5.0
+"""Seconds that a client has to take the status of its stream; one that does not read does not take that either."""
 
 _Request = TypeVar("_Request", bound=Message)
 _Response = TypeVar("_Response", bound=Message)
@@ -61,16 +65,32 @@ Handler = Callable[[_Request, Call], Awaitable[_Response]]
 """Answers a request, or raises `CallFailed`."""
 
 
+Streamer = Callable[[_Request, Call], AsyncGenerator[bytes, None]]
+"""Yields the responses to a request, serialized, or raises `CallFailed`."""
+
+
 class Reception:
-    """Receives unary calls for handlers.
+    """Receives calls for handlers.
 
     Attributes:
-        active: How many calls it is busy with.
+        active: How many unary calls it is busy with.
+        streams: How many streams are open.
     """
 
-    def __init__(self, *, max_calls: int, default_deadline: float, logger: FilteringBoundLogger) -> None:
+    def __init__(
+        self,
+        *,
+        max_calls: int,
+        max_streams: int,
+        default_deadline: float,
+        write_patience: float,
+        logger: FilteringBoundLogger,
+    ) -> None:
         self.active = 0
+        self.streams = 0
         self._max_calls = max_calls
+        self._max_streams = max_streams
+        self._write_patience = write_patience
         self._default_deadline = default_deadline
         self._logger = logger
         self._identifier = identifiers()
@@ -124,12 +144,62 @@ class Reception:
             answer, request_deserializer=decoding(request), response_serializer=_serialized
         )
 
+    def stream(
+        self, name: str, handler: Streamer[_Request], request: type[_Request]
+    ) -> "grpc.RpcMethodHandler[Any, Any]":
+        """Return what gRPC needs to serve *handler* as the method *name*, whose responses are a stream.
+
+        A client that does not read for as long as our patience lasts loses its stream: what waits for it would wait
+        in our memory.
+        """
+
+        async def answer(received: _Request | Undecodable, context: "grpc.aio.ServicerContext[Any, Any]") -> None:
+            started = time.perf_counter()
+            call = self._call(context)
+            self.streams += 1
+            try:
+                self._require_room()
+                async with aclosing(handler(_decoded(received), call)) as responses:
+                    async for response in responses:
+                        await self._write(context, response)
+            except CallFailed as failure:
+                refusal = errors.refusal(failure) or self._bug(name, call, failure)
+            except asyncio.CancelledError:
+                self._log(name, call, grpc.StatusCode.CANCELLED, started)
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever it is, its text must not reach the client
+                refusal = self._bug(name, call, error)
+            else:
+                self._log(name, call, grpc.StatusCode.OK, started)
+                return
+            finally:
+                self.streams -= 1
+            self._log(name, call, refusal.code, started)
+            try:
+                async with asyncio.timeout(_LAST_WORD):
+                    await context.abort(refusal.code, refusal.message, (*refusal.trailers, *_identity(call)))
+            except TimeoutError as error:
+                # Said it is, and gets there if the client ever reads again. We do not wait for that.
+                raise grpc.aio.AbortError from error
+
+        return grpc.unary_stream_rpc_method_handler(answer, request_deserializer=decoding(request))
+
     def _admitted(self, received: _Request | Undecodable) -> _Request:
         if self.active > self._max_calls:
             raise errors.overloaded("too many calls at once")
-        if isinstance(received, Undecodable):
-            raise CallFailed("UndecodableRequest", (), "the request is no protobuf message of its type")
-        return received
+        return _decoded(received)
+
+    def _require_room(self) -> None:
+        if self.streams > self._max_streams:
+            raise errors.overloaded("too many streams at once")
+
+    async def _write(self, context: "grpc.aio.ServicerContext[Any, Any]", response: bytes) -> None:
+        try:
+            async with asyncio.timeout(self._write_patience):
+                await context.write(response)
+        except TimeoutError as error:
+            message = f"nothing was read for {self._write_patience:g} s; resume with the last resume token"
+            raise CallFailed("SlowReader", (), message) from error
 
     def _call(self, context: "grpc.aio.ServicerContext[Any, Any]") -> Call:
         correlation_id = traceparent = ""
@@ -170,6 +240,12 @@ class Reception:
             request_id=call.request_id[:128],
             correlation_id=call.correlation_id,
         )
+
+
+def _decoded(received: _Request | Undecodable) -> _Request:
+    if isinstance(received, Undecodable):
+        raise CallFailed("UndecodableRequest", (), "the request is no protobuf message of its type")
+    return received
 
 
 def generic_handler(service: str, methods: "Mapping[str, grpc.RpcMethodHandler[Any, Any]]") -> grpc.GenericRpcHandler:

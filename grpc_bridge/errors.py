@@ -6,7 +6,8 @@ The bridge's own failures have names of the same kind, so that there is one tabl
     CallFailed
     ├── named in RULES, made by the service   InvalidField, BeerNotFound, VersionConflict, StoreUnavailable …
     ├── named in RULES, made by the bridge    BrokerUnavailable, ServiceUnavailable, ServiceStopping, Overloaded,
-    │                                         DeadlinePassed, InvalidField, UndecodableRequest
+    │                                         DeadlinePassed, InvalidField, UndecodableRequest, SlowReader,
+    │                                         PositionOutOfRange
     └── anything else                         INTERNAL: generic text and an id to quote; the rest only in the log
 
 The table is total: a name that it does not hold is a bug of somebody's, and answered as one.
@@ -79,6 +80,7 @@ RULES: Mapping[str, Rule] = {
     "BeerNotRemoved": Rule(grpc.StatusCode.FAILED_PRECONDITION, ("beer_id",), "precondition"),
     "PositionOutOfRange": Rule(grpc.StatusCode.OUT_OF_RANGE, ("position", "head", "log_id")),
     "Overloaded": Rule(grpc.StatusCode.RESOURCE_EXHAUSTED, retry_after=RETRY_OVERLOADED),
+    "SlowReader": Rule(grpc.StatusCode.RESOURCE_EXHAUSTED, retry_after=RETRY_OVERLOADED),
     "StoreUnavailable": Rule(grpc.StatusCode.UNAVAILABLE, retry_after=RETRY_AWAY),
     "OutcomeUnknown": Rule(grpc.StatusCode.UNAVAILABLE, ("request_id",), retry_after=RETRY_AWAY),
     "ServiceStopping": Rule(grpc.StatusCode.UNAVAILABLE, retry_after=RETRY_AWAY),

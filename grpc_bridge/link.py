@@ -10,7 +10,8 @@ hold its socket, which a transport factory gets to see.
 
 import asyncio
 from asyncio import StreamReader, StreamWriter
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import aiormq
@@ -22,6 +23,9 @@ from pamqp.common import FieldTable
 from yarl import URL
 
 EXCHANGE = "nameko-rpc"
+
+_FOLLOWED_MAXIMUM = 10_000
+"""How many messages wait at the broker for a process that follows an exchange and does not keep up."""
 
 _T = TypeVar("_T")
 
@@ -55,6 +59,7 @@ class Link:
         self._patience = patience
         self._calls: AbstractChannel | None = None
         self._counting: AbstractChannel | None = None
+        self._closing: set[asyncio.Task[None]] = set()
 
     async def start(self, reply_queue: str, reply_to: str, on_reply: OnReply) -> None:
         """Open the channel for calls, and consume the replies to them from *reply_queue*."""
@@ -114,6 +119,50 @@ class Link:
         except DeliveryError as error:
             raise Refused from error
 
+    @asynccontextmanager
+    async def follow(
+        self, exchange: str, queue: str, on_message: Callable[[bytes], None]
+    ) -> "AsyncIterator[asyncio.Future[str]]":
+        """Consume everything that is published to the topic *exchange*, through a *queue* of our own, within the block.
+
+        Args:
+            exchange: Its name.
+            queue: What to call the queue; it does not outlive the connection.
+            on_message: Takes the bodies. What it misses while this process is slow is dropped, the oldest first.
+
+        Yields:
+            What becomes the reason, in words, once nothing comes any more.
+
+        Raises:
+            LinkLost: If the connection broke or the broker took no notice.
+        """
+        if self.closed.done():
+            raise LinkLost
+        ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+        def end(reason: str) -> None:
+            if not ended.done():
+                ended.set_result(reason)
+
+        async def deliver(message: DeliveredMessage) -> None:
+            on_message(message.body)
+
+        channel = await self._answered(self._connection.channel(publisher_confirms=False))
+        channel.on_consumer_cancel_callbacks.add(lambda _: end("the queue was deleted"))
+        _when_closed(channel, end)
+        try:
+            await self._answered(channel.exchange_declare(exchange, exchange_type="topic", durable=True))
+            limit: FieldTable = {"x-max-length": _FOLLOWED_MAXIMUM}
+            await self._answered(channel.queue_declare(queue, exclusive=True, auto_delete=True, arguments=limit))
+            await self._answered(channel.queue_bind(queue, exchange, "#"))
+            await self._answered(channel.basic_consume(queue, deliver, no_ack=True))
+            yield ended
+        finally:
+            # Not awaited: aiormq swallows a cancellation that comes while it closes a channel.
+            closing = asyncio.get_running_loop().create_task(self._close(channel))
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+
     async def consumers(self, queue: str) -> int:
         """Return how many consumers *queue* has; 0 if it does not exist.
 
@@ -146,6 +195,14 @@ class Link:
             pass  # it is dropped below, which is all that is left to do
         finally:
             self._socket.abort()
+
+    async def _close(self, channel: AbstractChannel) -> None:
+        if channel.is_closed or self.closed.done():
+            return
+        try:
+            await self._answered(channel.close())
+        except LinkLost:
+            return  # and the channel with it
 
     async def _answered(self, answer: Awaitable[_T]) -> _T:
         """Wait for the broker's *answer* within our patience; drop the connection if it does not come."""

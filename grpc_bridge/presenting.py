@@ -99,3 +99,6 @@ _DATA: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "BeerRemoved": lambda _: {"beer_removed": v1.BeerRemoved()},
     "BeerRestored": lambda _: {"beer_restored": v1.BeerRestored()},
 }
+
+EVENT_TYPES = tuple(_DATA)
+"""The types of events that this contract knows."""

@@ -15,6 +15,7 @@ from grpc_bridge.batching import Limits
 from grpc_bridge.bus import Bus
 from grpc_bridge.calls import Reception, generic_handler
 from grpc_bridge.errors import CallFailed
+from grpc_bridge.feed import Feed
 from grpc_bridge.health import Health
 from grpc_bridge.probing import Prober
 from grpc_bridge.settings import Settings
@@ -24,6 +25,13 @@ _LARGEST_REQUEST = 8 * 1024 * 1024
 
 _LAST_WORDS = 0.3
 """Seconds before the end of the grace at which calls without an answer are told so, rather than cut off."""
+
+
+_KEEPALIVE = 30
+"""Seconds without a sign of a client after which it is asked for one, and that it then has to give it."""
+
+_KEEPALIVE_ALLOWED = 5
+"""Seconds between two such questions of a client's; gRPC parts from one that asks more often."""
 
 
 class CannotListen(Exception):
@@ -60,6 +68,12 @@ class Bridge:
             patience=settings.broker_patience,
             clock=loop.time,
         )
+        self._feed = Feed(
+            self._bus,
+            logger,
+            checkpoint_interval=settings.watch_checkpoint,
+            patience=settings.default_deadline,
+        )
         self._health = Health((servicer.SERVICE, seed_servicer.SERVICE))
         self._server = self._make_server()
         self.availability.on_change(self._tell)
@@ -72,7 +86,11 @@ class Bridge:
         """
         self.port = self._listen()
         await self._server.start()
-        self._tasks = [_task(self._bus.run(), "bus"), _task(self._prober.run(), "prober")]
+        self._tasks = [
+            _task(self._bus.run(), "bus"),
+            _task(self._prober.run(), "prober"),
+            _task(self._feed.run(), "feed"),
+        ]
         self._logger.info("listening", host=self._settings.host, port=self.port)
 
     async def run(self, stop: asyncio.Event) -> bool:
@@ -95,6 +113,8 @@ class Bridge:
         self._logger.info("stopping", grace=grace)
         self._health.drain()
         await asyncio.sleep(self._settings.drain_delay)
+        # A watch never ends by itself, and would take up the whole grace.
+        self._feed.drain()
         last_words = asyncio.get_running_loop().call_later(
             max(0.0, grace - _LAST_WORDS), self._bus.fail_all, CallFailed("ServiceStopping")
         )
@@ -109,17 +129,26 @@ class Bridge:
     def _make_server(self) -> grpc.aio.Server:
         settings = self._settings
         reception = Reception(
-            max_calls=settings.max_calls, default_deadline=settings.default_deadline, logger=self._logger
+            max_calls=settings.max_calls,
+            max_streams=settings.max_watches,
+            default_deadline=settings.default_deadline,
+            write_patience=settings.watch_patience,
+            logger=self._logger,
         )
         server = grpc.aio.server(
             options=[
                 ("grpc.so_reuseport", int(settings.reuse_port)),
                 ("grpc.max_receive_message_length", _LARGEST_REQUEST),
                 ("grpc.max_send_message_length", -1),
+                # A watch may be silent for long: either side may look whether the other is still there.
+                ("grpc.keepalive_time_ms", _KEEPALIVE * 1000),
+                ("grpc.keepalive_timeout_ms", _KEEPALIVE * 1000),
+                ("grpc.keepalive_permit_without_calls", 1),
+                ("grpc.http2.min_ping_interval_without_data_ms", _KEEPALIVE_ALLOWED * 1000),
             ]
         )
         served: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {
-            servicer.SERVICE: servicer.BeersServicer(self._bus).methods(reception),
+            servicer.SERVICE: servicer.BeersServicer(self._bus, self._feed).methods(reception),
             seed_servicer.SERVICE: seed_servicer.SeedServicer(self._bus).methods(reception),
             health.SERVICE: self._health.methods(),
         }

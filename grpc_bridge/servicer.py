@@ -4,7 +4,8 @@ What a field may hold is the service's to judge. Refused here is only what canno
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from typing import Any
 
 import grpc
@@ -14,6 +15,7 @@ from grpc_bridge import presenting
 from grpc_bridge.bus import Caller
 from grpc_bridge.calls import Call, Reception
 from grpc_bridge.errors import invalid_field
+from grpc_bridge.feed import Feed, Filter, Head, out_of_range, position_of
 from grpc_bridge.identifiers import identifiers
 from grpc_bridge.proto.beers.v1 import beers_pb2 as v1
 
@@ -21,6 +23,7 @@ SERVICE = "beers.v1.BeersService"
 
 _DEFAULT_PAGE = 50
 _LARGEST_PAGE = 1000
+_MOST_BEERS = 1000
 _DETAILS = ("brewery", "style", "abv", "ibu", "description")
 
 _Described = v1.AddBeerRequest | v1.NewBeer
@@ -36,10 +39,11 @@ _Versioned = v1.RenameBeerRequest | v1.UpdateBeerRequest | v1.RemoveBeerRequest 
 
 
 class BeersServicer:
-    """Serves beers.v1.BeersService by calling the service through *bus*."""
+    """Serves beers.v1.BeersService by calling the service through *bus*, and from *feed*."""
 
-    def __init__(self, bus: Caller, new_request_id: Callable[[], str] | None = None) -> None:
+    def __init__(self, bus: Caller, feed: Feed, new_request_id: Callable[[], str] | None = None) -> None:
         self._bus = bus
+        self._feed = feed
         self._new_request_id = new_request_id or identifiers()
 
     def methods(self, reception: Reception) -> "dict[str, grpc.RpcMethodHandler[Any, Any]]":
@@ -56,6 +60,7 @@ class BeersServicer:
             "ListBeers": method("ListBeers", self.list_beers, v1.ListBeersRequest),
             "BatchAddBeers": method("BatchAddBeers", self.batch_add_beers, v1.BatchAddBeersRequest),
             "ListBeerEvents": method("ListBeerEvents", self.list_beer_events, v1.ListBeerEventsRequest),
+            "WatchBeers": reception.stream("WatchBeers", self.watch_beers, v1.WatchBeersRequest),
         }
 
     async def add_beer(self, request: v1.AddBeerRequest, call: Call) -> v1.AddBeerResponse:
@@ -128,6 +133,14 @@ class BeersServicer:
             events=[presenting.event(envelope) for envelope in page["events"]],
             next_page_token=page["next_page_token"],
         )
+
+    async def watch_beers(self, request: v1.WatchBeersRequest, _call: Call) -> AsyncGenerator[bytes, None]:
+        """Follow the log."""
+        wanted = _filter(request)
+        head = await self._feed.head()
+        async with aclosing(self._feed.watch(head, _start(request, head), wanted)) as responses:
+            async for response in responses:
+                yield response
 
     async def _command(self, method: str, kwargs: dict[str, Any], request: _Command, call: Call, rows: int = 1) -> Any:
         # Even a client that gives no id is not to have its command run twice by a redelivery or re-send.
@@ -204,6 +217,40 @@ def _details_set(request: v1.UpdateBeerRequest) -> list[str]:
 
 def _page(request: v1.ListBeersRequest | v1.ListBeerEventsRequest) -> dict[str, Any]:
     return {"page_size": request.page_size or _DEFAULT_PAGE, "page_token": request.page_token}
+
+
+def _filter(request: v1.WatchBeersRequest) -> Filter:
+    for index, name in enumerate(request.types):
+        if name not in presenting.EVENT_TYPES:
+            raise invalid_field(f"types[{index}]", f"must be one of {', '.join(presenting.EVENT_TYPES)}")
+    if len(request.beer_ids) > _MOST_BEERS:
+        raise invalid_field("beer_ids", f"must be at most {_MOST_BEERS} ids")
+    for index, beer_id in enumerate(request.beer_ids):
+        if beer_id < 1:
+            raise invalid_field(f"beer_ids[{index}]", "must be from 1")
+    return Filter(frozenset(request.types), frozenset(request.beer_ids))
+
+
+def _start(request: v1.WatchBeersRequest, head: Head) -> int:
+    """Return the position behind which to start, in the log that ends at *head*."""
+    match request.WhichOneof("start"):
+        case "after_position":
+            position = request.after_position
+            if position < 0:
+                raise invalid_field("after_position", "must be from 0")
+        case "resume_token":
+            position = position_of(request.resume_token, head)
+        case "from_beginning" if request.from_beginning:
+            return 0
+        case "from_beginning":
+            raise invalid_field("from_beginning", "must be true if it is set")
+        case "from_now" if not request.from_now:
+            raise invalid_field("from_now", "must be true if it is set")
+        case _:
+            return head.position
+    if position > head.position:
+        raise out_of_range(position, head, f"position {position} lies beyond the log")
+    return position
 
 
 def _rows(page_size: int) -> int:

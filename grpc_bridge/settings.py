@@ -12,6 +12,9 @@ _DEFAULTS: Mapping[str, object] = {
     "BATCHES_IN_FLIGHT": 2,
     "MAX_CALLS": 2000,
     "MAX_WAITING": 1000,
+    "MAX_WATCHES": 5000,
+    "WATCH_PATIENCE": 10,
+    "WATCH_CHECKPOINT": 15,
     "DRAIN_DELAY": 0,
     "REUSE_PORT": False,
 }
@@ -36,6 +39,9 @@ class Settings:
         batches_in_flight: Batches on their way to the service before calls gather.
         max_calls: Calls at once; more are refused.
         max_waiting: Calls that may gather; more are refused.
+        max_watches: Watches at once; more are refused.
+        watch_patience: For a watcher to read what it was sent, before its watch is ended.
+        watch_checkpoint: After which a watcher that was told nothing is told how far it has come.
         reuse_port: Whether several bridges may share the port.
     """
 
@@ -53,6 +59,9 @@ class Settings:
     batches_in_flight: int = 2
     max_calls: int = 2000
     max_waiting: int = 1000
+    max_watches: int = 5000
+    watch_patience: float = 10.0
+    watch_checkpoint: float = 15.0
     reuse_port: bool = False
 
 
@@ -78,6 +87,9 @@ def settings(config: Mapping[str, object]) -> Settings:
         batches_in_flight=configuration.integer(values, "BATCHES_IN_FLIGHT", 1, 1000),
         max_calls=configuration.integer(values, "MAX_CALLS", 1, 1_000_000),
         max_waiting=configuration.integer(values, "MAX_WAITING", 1, 1_000_000),
+        max_watches=configuration.integer(values, "MAX_WATCHES", 1, 1_000_000),
+        watch_patience=configuration.number(values, "WATCH_PATIENCE", 0.1, 3600),
+        watch_checkpoint=configuration.number(values, "WATCH_CHECKPOINT", 0.05, 30),
         reuse_port=_flag(values, "REUSE_PORT"),
     )
 

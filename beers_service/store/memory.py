@@ -76,10 +76,21 @@ class MemoryStore:
                 :limit
             ]
 
-    def events(self, after: int, limit: int, types: Collection[str] = ()) -> list[StoredEvent]:
-        """Return the events after a position, oldest first; only those of *types*, if there are any."""
+    def events(
+        self,
+        after: int,
+        limit: int,
+        types: Collection[str] = (),
+        beer_ids: Collection[int] = (),
+        up_to: int | None = None,
+    ) -> list[StoredEvent]:
+        """Return the events after a position, oldest first; see `ports.BeerReader`."""
         with self._lock:
-            return [event for event in self._events[after:] if not types or type(event.data).__name__ in types][:limit]
+            return [
+                event
+                for event in self._events[after:up_to]
+                if (not types or type(event.data).__name__ in types) and (not beer_ids or event.beer_id in beer_ids)
+            ][:limit]
 
     def lead(self) -> int | None:
         """Return the confirmed position; see `ports.RelayCursor`."""

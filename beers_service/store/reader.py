@@ -58,12 +58,23 @@ class SqlReader:
         with reading(self._engine) as connection:
             return [codec.event_from_row(row) for row in connection.execute(statement)]
 
-    def events(self, after: int, limit: int, types: Collection[str] = ()) -> list[StoredEvent]:
-        """Return the events after a position, oldest first; only those of *types*, if there are any."""
+    def events(
+        self,
+        after: int,
+        limit: int,
+        types: Collection[str] = (),
+        beer_ids: Collection[int] = (),
+        up_to: int | None = None,
+    ) -> list[StoredEvent]:
+        """Return the events after a position, oldest first; see `ports.BeerReader`."""
         columns = schema.events.c
         statement = select(schema.events).where(columns.position > after).order_by(columns.position).limit(limit)
         if types:
             statement = statement.where(columns.type.in_(types))
+        if beer_ids:
+            statement = statement.where(columns.beer_id.in_(beer_ids))
+        if up_to is not None:
+            statement = statement.where(columns.position <= up_to)
         with reading(self._engine) as connection:
             return [codec.event_from_row(row) for row in connection.execute(statement)]
 

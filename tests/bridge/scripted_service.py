@@ -12,6 +12,7 @@ from aiormq.abc import AbstractChannel, DeliveredMessage
 from pamqp.commands import Basic
 
 EXCHANGE = "nameko-rpc"
+EVENTS = "beers.events"
 QUEUE = "rpc-beers"
 TIME = "2026-11-23T21:40:22.123456Z"
 
@@ -40,6 +41,56 @@ def beer(beer_id: int = 1, **fields: Any) -> dict[str, Any]:
     } | fields
 
 
+class Log:
+    """A log of events, and the bus that tells of them.
+
+    Attributes:
+        log_id: Tells it from other logs.
+        events: The envelopes, the first at position 1.
+        pages: The arguments of every page that was read.
+    """
+
+    def __init__(self) -> None:
+        self.log_id = "log"
+        self.events: list[dict[str, Any]] = []
+        self.pages: list[dict[str, Any]] = []
+
+    def append(self, kind: str = "BeerRemoved", beer_id: int = 1, **data: Any) -> dict[str, Any]:
+        """Let something happen; nobody is told."""
+        position = len(self.events) + 1
+        self.events.append(
+            {
+                "id": f"{self.log_id}:{position}",
+                "type": kind,
+                "position": position,
+                "beer_id": beer_id,
+                "version": position,
+                "time": TIME,
+                "request_id": f"request-{position}",
+                "correlation_id": "conversation",
+                "data": data,
+                "schema": 1,
+            }
+        )
+        return self.events[-1]
+
+    def page(self, after: int, limit: int, types: list[str], beer_ids: list[int]) -> dict[str, Any]:
+        """Return what the service's `events` returns, looking at five times *limit* positions at most."""
+        self.pages.append({"after": after, "limit": limit, "types": types, "beer_ids": beer_ids})
+        seen = self.events[after : after + 5 * limit]
+        found = [
+            event
+            for event in seen
+            if (not types or event["type"] in types) and (not beer_ids or event["beer_id"] in beer_ids)
+        ][:limit]
+        through = found[-1]["position"] if len(found) == limit else after + len(seen)
+        return {"events": found, "through": through, "head": len(self.events), "log_id": self.log_id}
+
+    def head(self) -> dict[str, Any]:
+        """Return what the service's `ping` returns."""
+        return {"log_id": self.log_id, "head": len(self.events), "version": "1"}
+
+
 class ScriptedService:
     """Answers `execute` and `ping`.
 
@@ -50,10 +101,12 @@ class ScriptedService:
         messages: Every message received.
         runs: How often each request id has run; a repeated one is answered, not run.
         silent: While set, messages are taken and not answered.
+        log: What `events` and `ping` tell of.
     """
 
     def __init__(self, uri: str) -> None:
-        self.methods: dict[str, Callable[..., Any]] = {}
+        self.log = Log()
+        self.methods: dict[str, Callable[..., Any]] = {"events": self.log.page, "ping": self.log.head}
         self.calls: list[dict[str, Any]] = []
         self.batches: list[int] = []
         self.messages: list[DeliveredMessage] = []
@@ -75,7 +128,21 @@ class ScriptedService:
         await channel.queue_declare(QUEUE, durable=True)
         await channel.queue_bind(QUEUE, EXCHANGE, "beers.*")
         await channel.basic_consume(QUEUE, self._on_message)
+        self._bus = await self._connection.channel()
+        await self._bus.exchange_declare(EVENTS, exchange_type="topic", durable=True)
         return self
+
+    async def tell(self, *envelopes: dict[str, Any]) -> None:
+        """Publish *envelopes* to those who follow the log."""
+        for envelope in envelopes:
+            await self.publish(orjson.dumps(envelope), envelope["type"])
+
+    async def publish(self, body: bytes, key: str) -> None:
+        await self._bus.basic_publish(body, exchange=EVENTS, routing_key=key)
+
+    async def happen(self, number: int = 1, **event: Any) -> None:
+        """Let *number* events happen and be told."""
+        await self.tell(*[self.log.append(**event) for _ in range(number)])
 
     async def stop(self) -> None:
         if self._connection is not None:
@@ -107,7 +174,7 @@ class ScriptedService:
     def _pong(self) -> dict[str, Any]:
         if self.store_away:
             return {"result": None, "error": Refused("StoreUnavailable", ["disk on fire"]).error}
-        return {"result": {"log_id": "log", "head": 0, "version": "1"}, "error": None}
+        return {"result": self.log.head(), "error": None}
 
     def _answer(self, call: dict[str, Any]) -> dict[str, Any]:
         method, kwargs = call["method"], call["kwargs"]

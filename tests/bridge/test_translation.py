@@ -206,7 +206,7 @@ async def test_a_history_shows_each_kind_of_event(amqp_uri: str) -> None:
         {"events": events, "next_page_token": "n"},
     )
     assert (call["method"], call["kwargs"]) == ("history", {"beer_id": 9, "page_size": 7, "page_token": ""})
-    assert response.next_page_token == "n"  # noqa: S105
+    assert response.next_page_token == "n"
     kinds = [event.WhichOneof("data") for event in response.events]
     assert kinds == ["beer_added", "beer_name_changed", "beer_details_changed", "beer_removed", "beer_restored", None]
     assert response.events[0] == v1.BeerEvent(

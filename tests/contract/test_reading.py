@@ -87,6 +87,9 @@ def test_history_and_events_can_be_read_in_parts(filled: Store) -> None:
     assert [event.version for event in filled.reader.history(6, 1, 1)] == [2]
     assert [event.position for event in filled.reader.events(2, 3)] == [3, 4, 5]
     assert [event.position for event in filled.reader.events(0, 9, ["BeerRemoved", "BeerRestored"])] == [7, 8]
+    assert [event.position for event in filled.reader.events(0, 9, beer_ids=[2, 6])] == [2, 6, 7, 8]
+    assert [event.position for event in filled.reader.events(2, 9, ["BeerAdded"], [2, 6])] == [6]
+    assert [event.position for event in filled.reader.events(2, 9, up_to=4)] == [3, 4]
     assert filled.reader.history(99) == []
 
 

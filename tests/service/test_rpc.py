@@ -107,6 +107,11 @@ def test_events_can_be_read_from_any_position(beers: Any) -> None:
     assert ([event["position"] for event in page["events"]], page["head"]) == ([2], 2)
     assert page["events"][0]["id"] == f"{page['log_id']}:2"
     assert beers.events(types=["BeerNameChanged"])["events"] == page["events"]
+    assert beers.events(beer_ids=[1])["through"] == 2
+    assert beers.events(beer_ids=[2]) == page | {"events": []}
+    assert beers.events(limit=1)["through"] == 1
+    with pytest.raises(RemoteError, match=r"InvalidField beer_ids\[1\]"):
+        beers.events(beer_ids=[1, 0])
     with pytest.raises(RemoteError, match="PositionOutOfRange"):
         beers.events(after=3)
     unknown: list[Any] = [["BeerDrunk"], [{}], "BeerAdded"]

@@ -1,0 +1,403 @@
+"""The end of the log, kept here for all who watch: one tail of the bus in a process, however many watchers.
+
+A watcher holds nothing but its position. What lies in the ring it takes from there, what is older it reads page by page
+from the service, and at the end it waits. So a slow one costs a page and not a queue, and there is no hand-over between
+catching up and following. What the bus does not bring (a message lost, a connection broken) leaves a gap in the
+positions, which is filled from the service.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from structlog.typing import FilteringBoundLogger
+
+from grpc_bridge import presenting
+from grpc_bridge.bus import Bus, backoff
+from grpc_bridge.errors import CallFailed, invalid_field
+from grpc_bridge.identifiers import identifiers
+from grpc_bridge.link import LinkLost
+from grpc_bridge.proto.beers.v1 import beers_pb2 as v1
+
+EXCHANGE = "beers.events"
+
+RING = 4096
+"""How many events are kept at most; a watcher that is further behind reads pages."""
+
+RING_BYTES = 8 * 1024 * 1024
+"""Bytes that these events hold at most, as they are sent."""
+
+PAGE = 200
+"""How many events one page holds."""
+
+PAGES_AT_ONCE = 4
+"""How many pages are read at the same time, for all watchers together: they are what catching up costs in memory."""
+
+_LONGEST_POSITION = 19  # digits
+_RESPONSE_EVENTS = 100
+_RESPONSE_BYTES = 256 * 1024
+_SHARED_RESPONSES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An event as it is sent: its place, what filters go by, the message and its size in bytes."""
+
+    position: int
+    beer_id: int
+    type: str
+    message: v1.BeerEvent
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which events are wanted: those of these types and of these beers; empty stands for all."""
+
+    types: frozenset[str] = frozenset()
+    beer_ids: frozenset[int] = frozenset()
+
+    def __bool__(self) -> bool:
+        """Whether it keeps anything out."""
+        return bool(self.types or self.beer_ids)
+
+    def wants(self, event: Event) -> bool:
+        """Tell whether *event* is wanted."""
+        return (not self.types or event.type in self.types) and (not self.beer_ids or event.beer_id in self.beer_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where the log ends, as the service told: its id, and the position of its last event."""
+
+    log_id: str
+    position: int
+
+
+class Feed:
+    """Follows the log for watchers. `run` keeps it going; it listens to the bus only while somebody watches.
+
+    Args:
+        bus: The way to the service and to the broker.
+        logger: Where troubles are told.
+        checkpoint_interval: Seconds after which a watcher that was told nothing is told how far it has come.
+        patience: Seconds that a page may take, and the tail to be ready.
+    """
+
+    def __init__(self, bus: Bus, logger: FilteringBoundLogger, *, checkpoint_interval: float, patience: float) -> None:
+        self._bus = bus
+        self._logger = logger
+        self._checkpoint_interval = checkpoint_interval
+        self._patience = patience
+        self._loop = asyncio.get_running_loop()
+        self._identifier = identifiers()
+        self._log_id = ""
+        self._ring: deque[Event] = deque()
+        self._size = 0  # of the ring's events, in bytes
+        self._end = 0  # the position of the ring's last event, or of the one before its first
+        self._target = 0  # up to which the ring is to be filled from the service
+        self._last_pong = 0  # the head as the ping before last told it
+        self._shared: dict[tuple[int, int, int], bytes] = {}
+        self._pages = asyncio.Semaphore(PAGES_AT_ONCE)
+        self._watchers = 0
+        self._watched = asyncio.Event()
+        self._abandoned = asyncio.Event()
+        self._ready = asyncio.Event()
+        self._gap = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._draining = False
+        bus.on_pong(self._on_pong)
+
+    async def run(self) -> None:
+        """Follow the bus whenever there are watchers, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._follow_always())
+            tasks.create_task(self._fill_always())
+
+    def drain(self) -> None:
+        """End every watch, and refuse new ones: the server is stopping."""
+        self._draining = True
+        self._wake()
+
+    async def head(self) -> Head:
+        """Return where the log ends now; raises `CallFailed` if the service does not say."""
+        pong = await self._call("ping", {})
+        return Head(pong["log_id"], pong["head"])
+
+    async def watch(self, head: Head, after: int, wanted: Filter) -> AsyncGenerator[bytes, None]:
+        """Yield WatchBeersResponses, serialized, from behind the position *after* on, for ever.
+
+        Args:
+            head: Where the log ended when the watch began.
+            after: A position in that log.
+            wanted: What is to be told.
+
+        Raises:
+            CallFailed: If the server stops, the service does not answer, or it has another log now.
+        """
+        self._enter()
+        try:
+            if not await _within(self._patience, self._ready):
+                raise CallFailed("BrokerUnavailable", (), "the message broker is away; try again")
+            async for response in self._steps(head, after, wanted):
+                yield response
+        finally:
+            self._leave()
+
+    async def _steps(self, head: Head, position: int, wanted: Filter) -> AsyncGenerator[bytes, None]:
+        caught_up = False
+        due = self._loop.time() + self._checkpoint_interval
+        while True:
+            changed = self._changed
+            self._require_open(head)
+            if not caught_up and position >= head.position:
+                caught_up = True
+                yield _response(head.log_id, position, caught_up=v1.CaughtUp(position=position))
+            elif position >= self._end:
+                if not await _within(due - self._loop.time(), changed):
+                    yield _response(head.log_id, position, checkpoint=v1.Checkpoint(position=position))
+                else:
+                    continue
+            else:
+                events, through = await self._next(position, wanted)
+                for part in _parts(events):
+                    position = through if part[-1] is events[-1] else part[-1].position
+                    yield self._told(head.log_id, position, part)
+                position = through
+                if not events:
+                    if self._loop.time() < due:
+                        continue
+                    yield _response(head.log_id, position, checkpoint=v1.Checkpoint(position=position))
+            due = self._loop.time() + self._checkpoint_interval
+
+    async def _next(self, position: int, wanted: Filter) -> tuple[Sequence[Event], int]:
+        """Return what is wanted of the next events after *position*, and up to where that is all."""
+        start = self._end - len(self._ring)
+        if position >= start:
+            first = position - start
+            events = [self._ring[index] for index in range(first, min(first + _RESPONSE_EVENTS, len(self._ring)))]
+            return [event for event in events if wanted.wants(event)] if wanted else events, events[-1].position
+        return await self._page(position, wanted)
+
+    def _told(self, log_id: str, through: int, events: Sequence[Event]) -> bytes:
+        """Return the response with *events*, made once for all watchers that are told the same."""
+        key = (events[0].position, len(events), through)
+        response = self._shared.get(key)
+        if response is None:
+            told = v1.BeerEvents(events=[event.message for event in events])
+            response = _response(log_id, through, events=told)
+            # Only what has no holes is told to others as well.
+            if through - events[0].position == len(events) - 1:
+                if len(self._shared) == _SHARED_RESPONSES:
+                    self._shared.clear()
+                self._shared[key] = response
+        return response
+
+    async def _page(self, after: int, wanted: Filter) -> tuple[Sequence[Event], int]:
+        """Read events from the service: those behind *after*, and up to where they are all that is wanted."""
+        kwargs = {"after": after, "limit": PAGE, "types": sorted(wanted.types), "beer_ids": sorted(wanted.beer_ids)}
+        async with self._pages:
+            page = await self._call("events", kwargs, rows=PAGE)
+        through: int = page["through"]
+        if through <= after:
+            raise CallFailed("MalformedReply", (), f"a page of events after {after} that ends at {through}")
+        return [_event(envelope) for envelope in page["events"]], through
+
+    async def _call(self, method: str, kwargs: dict[str, Any], rows: int = 1) -> Any:
+        deadline = self._loop.time() + self._patience
+        return await self._bus.call(method, kwargs, deadline=deadline, correlation_id=self._identifier(), rows=rows)
+
+    def _require_open(self, head: Head) -> None:
+        if self._draining:
+            raise CallFailed("ServiceStopping")
+        if self._log_id and head.log_id != self._log_id:
+            raise out_of_range(head.position, Head(self._log_id, self._end), "the catalogue has another log now")
+
+    # ── Filling the ring ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _enter(self) -> None:
+        self._watchers += 1
+        self._abandoned.clear()
+        self._watched.set()
+
+    def _leave(self) -> None:
+        self._watchers -= 1
+        if not self._watchers:
+            self._watched.clear()
+            self._abandoned.set()
+
+    async def _follow_always(self) -> None:
+        attempts = 0
+        while True:
+            await self._watched.wait()
+            try:
+                await self._follow()
+            except (LinkLost, CallFailed) as failure:
+                self._logger.warning("the feed is interrupted", reason=str(failure) or type(failure).__name__)
+                await asyncio.sleep(backoff(attempts))
+                attempts += 1
+            else:
+                attempts = 0
+
+    async def _follow(self) -> None:
+        """Take in what the bus brings, until nobody watches or the connection is lost."""
+        link = await self._bus.linked()
+        async with link.follow(EXCHANGE, f"beers-bridge-feed-{self._identifier()}", self._take) as ended:
+            # Only now that the bus brings what is new.
+            await self._find_end()
+            abandoned = self._loop.create_task(self._abandoned.wait())
+            either: list[asyncio.Future[Any]] = [abandoned, ended]
+            try:
+                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                abandoned.cancel()
+                self._ready.clear()
+
+    async def _find_end(self) -> None:
+        head = await self.head()
+        if head.log_id != self._log_id:
+            self._log_id = head.log_id
+            self._restart(head.position)
+        self._behind(head.position)
+        self._ready.set()
+
+    def _restart(self, end: int) -> None:
+        """Begin an empty ring behind the position *end*."""
+        self._ring.clear()
+        self._size = 0
+        self._shared.clear()
+        self._end = self._target = self._last_pong = end
+        self._wake()
+
+    def _take(self, body: bytes) -> None:
+        """Take in a message of the bus: the next event, one that was told before, or one behind a gap."""
+        try:
+            envelope = orjson.loads(body)
+            log_id, _, _ = envelope["id"].rpartition(":")
+            event = _event(envelope) if envelope["position"] == self._end + 1 else None
+            position = int(envelope["position"])
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            self._logger.warning("a message on the bus is no event", error=type(error).__name__)
+            return
+        if not self._log_id or log_id != self._log_id:
+            return  # a ping will tell which log it is
+        if event is not None:
+            self._append(event)
+            self._wake()
+        else:
+            self._behind(position)
+
+    def _append(self, event: Event) -> None:
+        while self._ring and (len(self._ring) == RING or self._size + event.size > RING_BYTES):
+            self._size -= self._ring.popleft().size
+        self._ring.append(event)
+        self._size += event.size
+        self._end = event.position
+
+    def _behind(self, target: int) -> None:
+        """Have the ring filled up to *target*, if it does not reach so far."""
+        if target > self._end:
+            self._target = max(self._target, target)
+            self._gap.set()
+
+    def _on_pong(self, pong: Mapping[str, Any]) -> None:
+        """Look whether the log has got ahead of us, or is another one, at every ping."""
+        if not self._ready.is_set():
+            return
+        if pong["log_id"] != self._log_id:
+            self._logger.warning("the catalogue has another log now", log_id=pong["log_id"])
+            self._log_id = pong["log_id"]
+            self._restart(pong["head"])
+        # What the last one told, the bus has had time to bring.
+        self._behind(self._last_pong)
+        self._last_pong = pong["head"]
+
+    async def _fill_always(self) -> None:
+        attempts = 0
+        while True:
+            await self._gap.wait()
+            self._gap.clear()
+            try:
+                await self._fill()
+            except CallFailed as failure:
+                self._logger.warning("a gap in the feed is still open", after=self._end, reason=failure.name)
+                await asyncio.sleep(backoff(attempts))
+                attempts += 1
+                self._gap.set()
+            else:
+                attempts = 0
+
+    async def _fill(self) -> None:
+        while self._end < self._target:
+            if self._target - self._end > RING:
+                # More than the ring holds: whoever is behind reads pages.
+                self._restart(self._target)
+                return
+            events, _ = await self._page(self._end, Filter())
+            for event in events:
+                if event.position == self._end + 1:  # the bus may have been quicker
+                    self._append(event)
+            self._wake()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+
+def resume_token(log_id: str, position: int) -> str:
+    """Return what resumes a watch behind *position*: the id of the event there."""
+    return f"{log_id}:{position}"
+
+
+def position_of(token: str, head: Head) -> int:
+    """Return the position behind which *token* resumes.
+
+    Raises:
+        CallFailed: If it is no token, or one of another log than that of *head*.
+    """
+    log_id, _, position = token.rpartition(":")
+    if not log_id or not position.isascii() or not position.isdecimal() or len(position) > _LONGEST_POSITION:
+        reason = "is no resume token; take it from a response, or the id of an event"
+        raise invalid_field("resume_token", reason)
+    if log_id != head.log_id:
+        raise out_of_range(int(position), head, f"resume_token belongs to another log, {log_id}")
+    return int(position)
+
+
+def out_of_range(position: int, head: Head, why: str) -> CallFailed:
+    """Return the failure of a watch that cannot begin, or go on, behind *position*."""
+    message = f"{why}; this log is {head.log_id} and ends at {head.position}"
+    return CallFailed("PositionOutOfRange", (str(position), str(head.position), head.log_id), message)
+
+
+def _event(envelope: Mapping[str, Any]) -> Event:
+    message = presenting.event(envelope)
+    return Event(envelope["position"], envelope["beer_id"], envelope["type"], message, message.ByteSize())
+
+
+def _parts(events: Sequence[Event]) -> Iterator[Sequence[Event]]:
+    """Yield *events* in responses that are not too large; none is empty."""
+    start = size = 0
+    for index, event in enumerate(events):
+        if index > start and (size + event.size > _RESPONSE_BYTES or index - start == _RESPONSE_EVENTS):
+            yield events[start:index]
+            start, size = index, 0
+        size += event.size
+    if events:
+        yield events[start:]
+
+
+def _response(log_id: str, position: int, **response: Any) -> bytes:
+    return v1.WatchBeersResponse(resume_token=resume_token(log_id, position), **response).SerializeToString()
+
+
+async def _within(seconds: float, event: asyncio.Event) -> bool:
+    """Wait for *event*; return whether it came in time."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await event.wait()
+    except TimeoutError:
+        return False
