@@ -108,16 +108,16 @@ async def idle(product: Product, watchers: int) -> dict[str, Any]:
         await first.started()
         before = memory(product)
         # Bytes: what is measured is the bridge, and not how fast this program decodes.
-        calls = [
-            channels[number % CHANNELS].unary_stream("/beers.v1.BeersService/WatchBeers") for number in range(watchers)
-        ]
-        streams: list[Any] = [call(b"") for call in calls]
+        streams: list[Any] = []
+        for number in range(watchers):
+            method: Any = channels[number % CHANNELS].unary_stream("/beers.v1.BeersService/WatchBeers")
+            streams.append(method(b""))
         await asyncio.gather(*(stream.read() for stream in streams))
         opened = memory(product)
         started = time.monotonic()
-        messages = await asyncio.gather(
-            *(received(stream, FANNED_OUT) for stream in streams), happen(stub, FANNED_OUT), first.until(FANNED_OUT)
-        )
+        everyone = asyncio.gather(*(received(stream, FANNED_OUT) for stream in streams))
+        await asyncio.gather(happen(stub, FANNED_OUT), first.until(FANNED_OUT))
+        messages = sum(await everyone)
         seconds = time.monotonic() - started
         figures = {
             "watchers": watchers,
@@ -126,7 +126,7 @@ async def idle(product: Product, watchers: int) -> dict[str, Any]:
             "kib_per_watcher": round((opened - before) * 1024 / watchers, 1),
             "events": FANNED_OUT,
             "delivered_per_second": round(FANNED_OUT * watchers / seconds),
-            "messages_per_watcher": round(sum(messages[:watchers]) / watchers, 1),
+            "messages_per_watcher": round(messages / watchers, 1),
             "lag_of_one_ms": first.figures(),
             "bridge_mib_after": memory(product),
         }
