@@ -117,6 +117,13 @@ def print_beers(beers: Iterable["Beer"], *, more: bool) -> None:
     shown.print(Text(f"{count or 'No'} {noun}{rest}.", style="dim"))
 
 
+def event_line(event: "BeerEvent") -> Text:
+    """Return what *event* says, on one line."""
+    kind = event.WhichOneof("data") or ""
+    place = f"{_local(event.time)}  {event.position:>6}  beer {event.beer_id:<4}  "
+    return Text.assemble((place, "dim"), _sentence(event, kind))
+
+
 def print_history(beer_id: int, events: list["BeerEvent"]) -> None:
     """Print what happened to a beer, oldest first."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=f"Beer {beer_id}", title_justify="left")
