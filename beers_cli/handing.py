@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import typer
@@ -82,21 +83,22 @@ class Handler:
         }
         document = json.dumps(event, ensure_ascii=False).encode() + b"\n"
         try:
-            # In a group of its own, Ctrl-C in the terminal reaches us alone, and we wait for it.
-            process = subprocess.Popen(  # noqa: S603 - that is what the user wants
-                self._words, stdin=subprocess.PIPE, env=environment, process_group=0
-            )
+            with self._stop.starting():
+                # In a group of its own, Ctrl-C in the terminal reaches us alone, and we wait for it.
+                process = subprocess.Popen(  # noqa: S603 - that is what the user wants
+                    self._words, stdin=subprocess.PIPE, env=environment, process_group=0
+                )
+                self._stop.last_act = partial(_kill, process)
         except OSError as error:
             return f"could not be started ({error.strerror})"
-
-        def kill() -> None:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-
-        self._stop.last_act = kill
         process.communicate(document)
         self._stop.last_act = lambda: None
         status = process.returncode
         if status < 0:
             return f"was killed by {signal.Signals(-status).name}"
         return f"ended with status {status}" if status else ""
+
+
+def _kill(process: "subprocess.Popen[bytes]") -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)

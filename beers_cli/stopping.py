@@ -3,7 +3,8 @@
 import os
 import queue
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -21,6 +22,8 @@ class Stop:
 
     def __init__(self) -> None:
         self._signal: int | None = None
+        self._insisted: int | None = None
+        self._starting = False
         # Unlike an Event it may be used in a signal handler that interrupts its own user.
         self._bells: list[queue.SimpleQueue[Any]] = [queue.SimpleQueue()]
         self.last_act: Callable[[], object] = lambda: None
@@ -59,10 +62,27 @@ class Stop:
         if self._signal == signal.SIGINT:
             raise KeyboardInterrupt
 
+    @contextmanager
+    def starting(self) -> Iterator[None]:
+        """Put an end at once off to the end of this block, in which `last_act` changes."""
+        self._starting = True
+        try:
+            yield
+        finally:
+            self._starting = False
+            if self._insisted is not None:
+                self._end(self._insisted)
+
+    def _end(self, number: int) -> None:
+        self.last_act()
+        os._exit(INTERRUPTED if number == signal.SIGINT else 128 + number)
+
     def _note(self, number: int, _frame: FrameType | None) -> None:
         if self.wanted:
-            self.last_act()
-            os._exit(INTERRUPTED if number == signal.SIGINT else 128 + number)
+            self._insisted = number
+            if not self._starting:
+                self._end(number)
+            return
         self._signal = number
         for bell in self._bells:
             bell.put(None)
