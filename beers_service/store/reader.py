@@ -10,15 +10,17 @@ from beers_service.ports import BeerQuery, Head, StoredEvent, fold_case
 from beers_service.store import codec, schema
 from beers_service.store.engine import reading
 from beers_service.store.event_log import read_beers, read_head
+from beers_service.store.payloads import PAYLOADS, Payloads
 
 _ORDER = {"id": schema.beers.c.id, "name": schema.beers.c.name_key, "abv": schema.beers.c.abv_key}
 
 
 class SqlReader:
-    """Reads through an engine of `store.engine`; see `ports.BeerReader`."""
+    """Reads through an engine of `store.engine`, events of any version that it knows; see `ports.BeerReader`."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, known: Payloads = PAYLOADS) -> None:
         self._engine = engine
+        self._known = known
         self._contains = func.strpos if engine.dialect.name == "postgresql" else func.instr
 
     def head(self) -> Head:
@@ -56,7 +58,7 @@ class SqlReader:
             .limit(limit)
         )
         with reading(self._engine) as connection:
-            return [codec.event_from_row(row) for row in connection.execute(statement)]
+            return [codec.event_from_row(row, self._known) for row in connection.execute(statement)]
 
     def events(self, after: int, limit: int, types: Collection[str] = ()) -> list[StoredEvent]:
         """Return the events after a position, oldest first; only those of *types*, if there are any."""
@@ -65,7 +67,7 @@ class SqlReader:
         if types:
             statement = statement.where(columns.type.in_(types))
         with reading(self._engine) as connection:
-            return [codec.event_from_row(row) for row in connection.execute(statement)]
+            return [codec.event_from_row(row, self._known) for row in connection.execute(statement)]
 
     def _filters(self, query: BeerQuery) -> list[ColumnElement[bool]]:
         columns = schema.beers.c
