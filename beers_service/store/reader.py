@@ -1,6 +1,7 @@
 """Reads of the SQL store. Every one of them is bounded and uses an index or walks one in order."""
 
 from collections.abc import Collection
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Engine, func, or_, select, tuple_
@@ -48,8 +49,10 @@ class SqlReader:
         with reading(self._engine) as connection:
             return [codec.beer_from_row(row) for row in connection.execute(statement)]
 
-    def history(self, beer_id: int, after_version: int = 0, limit: int | None = None) -> list[StoredEvent]:
-        """Return the events of one beer after a version, oldest first."""
+    def history(
+        self, beer_id: int, after_version: int = 0, limit: int | None = None, until: int | datetime | None = None
+    ) -> list[StoredEvent]:
+        """Return the events of one beer, oldest first; see `ports.BeerReader`."""
         columns = schema.events.c
         statement = (
             select(schema.events)
@@ -57,6 +60,10 @@ class SqlReader:
             .order_by(columns.version)
             .limit(limit)
         )
+        if isinstance(until, datetime):
+            statement = statement.where(columns.time <= codec.to_microseconds(until))
+        elif until is not None:
+            statement = statement.where(columns.position <= until)
         with reading(self._engine) as connection:
             return [codec.event_from_row(row, self._known) for row in connection.execute(statement)]
 
