@@ -20,6 +20,7 @@ FIRST_PAUSE = 0.5
 """Seconds before a command that failed is tried again for the first time."""
 
 _LONGEST_PAUSE = 30.0
+_TICK = 0.25
 
 
 def parse(line: str) -> list[str]:
@@ -91,7 +92,13 @@ class Handler:
                 self._stop.last_act = partial(_kill, process)
         except OSError as error:
             return f"could not be started ({error.strerror})"
-        process.communicate(document)
+        given: bytes | None = document
+        while True:
+            # The signal that follows another one at once may be delivered to a thread of gRPC's, and wakes nobody here.
+            with suppress(subprocess.TimeoutExpired):
+                process.communicate(given, timeout=_TICK)
+                break
+            given = None
         self._stop.last_act = lambda: None
         status = process.returncode
         if status < 0:
