@@ -46,6 +46,8 @@ class Follower:
         patience: Patience,
         stop: Stop,
         say: Callable[[str], None],
+        *,
+        elsewhere: str = "",
     ) -> None:
         """Prepare to follow.
 
@@ -55,12 +57,14 @@ class Follower:
             patience: When to give up.
             stop: Ends it.
             say: Told, in a line, when the connection is lost and when it is back.
+            elsewhere: How to begin at another place; told if there is no such place as *request* names.
         """
         self._catalogue = catalogue
         self._request = request
         self._patience = patience
         self._stop = stop
         self._say = say
+        self._elsewhere = elsewhere
         self._inbox: queue.SimpleQueue[tuple[_Stream, _Came] | None] = queue.SimpleQueue()
         stop.rings(self._inbox)
         self._away_since: float | None = time.monotonic()  # until the first response
@@ -147,21 +151,25 @@ class Follower:
 
     def _refusal(self, problem: Problem) -> Failure:
         """Return what to tell of a request that the service will not have."""
-        elsewhere = "Begin elsewhere: with --from beginning, --from now or --from and a position of this log."
         if problem.code is grpc.StatusCode.OUT_OF_RANGE:
-            known = problem.metadata
-            where = f" It ends at position {known['head']}." if "head" in known else ""
-            place = f"position {known['position']}" if known.get("position") else "such a place"
+            known = {
+                name: problem.metadata[name] for name in ("position", "head", "log_id") if name in problem.metadata
+            }
+            place = (
+                f"does not reach to position {known['position']}: it ends at position {known['head']}"
+                if known.keys() >= {"position", "head"}
+                else "has no such place"
+            )
             return Failure(
-                f"The log of this catalogue has no {place}.{where}".replace("no position", "no event at position"),
-                f"It may be another catalogue than the one of before, or one that was restored. {elsewhere}",
+                f"The log of this catalogue {place}.",
+                f"It is another one than before, or an older copy was restored. {self._elsewhere}",
                 code=problem.code.name,
                 reason=problem.reason,
-                **{name: known[name] for name in ("position", "head", "log_id") if name in known},
+                **known,
             )
         failure = self._catalogue.failure(problem)
         if problem.field == "resume_token":
-            return Failure(failure.message, elsewhere, **failure.facts)
+            return Failure(failure.message, self._elsewhere, **failure.facts)
         return failure
 
 

@@ -141,7 +141,9 @@ def watch(
         take = _taker(command, attempts, address, place, stop, as_json=as_json)
         request = _request(place.token or start, types or [], beer_ids or [], resume=bool(place.token))
         waits = Patience(patience, at_once=patience is None and not state)
-        follower = Follower(catalogue, request, waits, stop, lambda line: typer.echo(line, err=True))
+        follower = Follower(
+            catalogue, request, waits, stop, lambda line: typer.echo(line, err=True), elsewhere=_elsewhere(place, state)
+        )
         for response in follower.responses():
             if not take(response.events.events):
                 break
@@ -166,6 +168,11 @@ def _request(start: str, types: Sequence[str], beer_ids: Sequence[int], *, resum
     else:
         request.resume_token = start
     return request
+
+
+def _elsewhere(place: Place, state: str) -> str:
+    options = "--from beginning, --from now, or --from and a position of this log"
+    return f"To begin elsewhere, delete {state} and say {options}." if place.token else f"Begin elsewhere: {options}."
 
 
 Take = Callable[[Sequence["BeerEvent"]], bool]

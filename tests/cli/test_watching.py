@@ -133,6 +133,17 @@ def test_a_place_beyond_the_log_is_refused_with_its_end_and_what_to_do(beers: Ru
 
 
 @pytest.mark.usefixtures("history")
+def test_a_kept_place_beyond_the_log_is_not_thrown_away(beers: Run, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.write_text('{"resume_token": "log:99"}')
+    result = beers(*CAUGHT_UP, "--state", str(state))
+    assert result.status == 1
+    assert "does not reach to position 99: it ends at position 5" in result.err
+    assert f"delete {state}" in result.err
+    assert "log:99" in state.read_text()
+
+
+@pytest.mark.usefixtures("history")
 def test_a_token_that_is_none_is_refused_with_what_to_do(beers: Run) -> None:
     result = beers("watch", "--from", "begining")
     assert result.status == 1
