@@ -5,6 +5,7 @@ payload, `data`, is closed: `schema` is its version, and in that version it has 
 """
 
 import dataclasses
+import inspect
 import re
 import typing
 from collections.abc import Mapping
@@ -103,15 +104,15 @@ def document(kind: type[BeerEvent], payloads: Payloads = PAYLOADS, *, example: M
 
 def summary(kind: type) -> str:
     """Return what the docstring of *kind* says, up to its first section, on one line."""
-    text = (kind.__doc__ or "").partition("\n\n")[0]
+    text = (inspect.getdoc(kind) or "").partition("\n\n")[0]
     # What the units are is said with each field here.
     return " ".join(text.split()).removesuffix(" Units as in `Beer`.")
 
 
 def attributes(kind: type) -> dict[str, str]:
     """Return what the section "Attributes" of the docstring of *kind* says of each, in the words of JSON."""
-    _, _, section = (kind.__doc__ or "").partition("Attributes:\n")
-    found = re.findall(r"^ {8}(\w+): (.*(?:\n {12}.*)*)", section, re.MULTILINE)
+    _, _, section = (inspect.getdoc(kind) or "").partition("Attributes:\n")
+    found = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", section, re.MULTILINE)
     return {name: " ".join(text.split()).replace("None", "null") for name, text in found}
 
 
