@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test test-pythons check static fmt lint types imports proto generated buf lock locked clean
+.PHONY: help run test test-pythons check static fmt lint types imports proto generated contract contracted buf lock locked clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s%s\n", $$1, $$2 }' Makefile
@@ -41,7 +41,7 @@ check: ## do all that CI does: the static checks, then the whole suite with its 
 
 # ── Static checks ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-static: locked lint types imports generated buf ## run every check that executes none of the code
+static: locked lint types imports generated contracted buf ## run every check that executes none of the code
 
 lint: $(VENV)/dev.stamp ## look for mistakes and for code that `make fmt` would change
 	$(BIN)/ruff check .
@@ -67,6 +67,9 @@ generated: $(VENV)/dev.stamp ## compare the committed gRPC code with what the .p
 	@diff --recursive --exclude='*.proto' --exclude='buf.yaml' --exclude='*.sh' --exclude='__*__*' \
 	    grpc_bridge/proto build/proto || { echo 'The generated code is not that of the .proto files: run `make proto`.' >&2; exit 1; }
 
+contracted: $(VENV)/dev.stamp ## compare the committed contract of the events with what the code yields
+	$(BIN)/python -m beers_service.contract --check
+
 buf: $(VENV)/dev.stamp ## lint the .proto files and look for changes that break clients
 	$(BIN)/buf lint grpc_bridge/proto
 	sh scripts/buf_breaking.sh $(BIN)/buf grpc_bridge/proto
@@ -78,6 +81,9 @@ locked: $(VENV)/dev.stamp ## check that the lock files are those of pyproject.to
 
 proto: $(VENV)/dev.stamp ## regenerate the gRPC code from the .proto files
 	sh grpc_bridge/proto/generate.sh $(abspath $(BIN))/python
+
+contract: $(VENV)/dev.stamp ## write the contract of the events, docs/asyncapi.yaml and docs/schemas/, from the code
+	$(BIN)/python -m beers_service.contract
 
 UPGRADE ?=
 

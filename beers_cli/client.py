@@ -20,6 +20,7 @@ from beers_cli.problem import Problem
 from grpc_bridge.proto.beers.v1 import beers_pb2, beers_pb2_grpc
 
 _PAGE = 1000
+_FIRST_RETRY = 0.1
 _SLOWEST_RETRY = 2.0
 _CHANNEL = (
     # Tries again happen here, where it is known what may be sent twice.
@@ -28,18 +29,24 @@ _CHANNEL = (
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
     ("grpc.max_receive_message_length", 64 * 2**20),
+    # A network that swallows everything is noticed within a minute, also in a stream on which only the server speaks.
+    # It sends something every 30 s, and takes pings for rude only if they come more often than that.
+    ("grpc.keepalive_time_ms", 40_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
 )
 
 Details = dict[str, str | float | None]
 """Fields of a beer by their names; None or "" for what is unknown."""
 
 
-def delay_before(attempt: int, wanted: float | None) -> float:
+def delay_before(
+    attempt: int, wanted: float | None, *, first: float = _FIRST_RETRY, slowest: float = _SLOWEST_RETRY
+) -> float:
     """Return the seconds to wait before try number *attempt*, at least those that the service *wanted*.
 
-    Grows from a tenth of a second to two, and up to half as much again at random, lest many clients come back at once.
+    Grows from *first* to *slowest*, and up to half as much again at random, lest many clients come back at once.
     """
-    backoff = min(0.1 * 2 ** (attempt - 1), _SLOWEST_RETRY)
+    backoff = min(first * 2 ** min(attempt - 1, 30), slowest)
     return float(max(backoff, wanted or 0.0) * random.uniform(1.0, 1.5))  # noqa: S311 - not a secret
 
 
@@ -148,6 +155,10 @@ class Catalogue:
         """Yield what happened to a beer, oldest first."""
         request = beers_pb2.ListBeerEventsRequest(beer_id=beer_id, page_size=_PAGE)
         return self._pages(self.stub.ListBeerEvents, request, lambda page: page.events, None)
+
+    def watch(self, request: beers_pb2.WatchBeersRequest) -> Any:
+        """Begin to follow the log, once: who calls sees to tries again. Yields WatchBeersResponse without end."""
+        return self.stub.WatchBeers(request)
 
     def highest_id(self) -> int:
         """Return the highest id that any beer has, removed or not; 0 if there is no beer."""

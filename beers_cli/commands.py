@@ -201,6 +201,9 @@ def restore(
 def history(
     *,
     beer_id: BeerId,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Long descriptions whole, and the requests that did it.")
+    ] = False,
     as_json: AsJson = False,
     address: Address = DEFAULT_ADDRESS,
     timeout: Timeout = DEFAULT_TIMEOUT,
@@ -211,6 +214,6 @@ def history(
     if as_json:
         print_json([presentation.event_document(event) for event in events])
     elif events:
-        presentation.print_history(beer_id, events)
+        presentation.print_history(beer_id, events, verbose=verbose)
     else:
         raise Failure(f"beer {beer_id} has no history: it never was")

@@ -46,16 +46,16 @@ Timeout = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of a table.")]
 # What the protocol can carry; which of it makes sense, the service says.
-_INT64 = {"min": -(2**63), "max": 2**63 - 1}
+INT64 = {"min": -(2**63), "max": 2**63 - 1}
 
-BeerId = Annotated[int, typer.Argument(metavar="ID", help="The beer's id, as `beers list` shows it.", **_INT64)]
+BeerId = Annotated[int, typer.Argument(metavar="ID", help="The beer's id, as `beers list` shows it.", **INT64)]
 RequestId = Annotated[
     str,
     typer.Option(metavar="TEXT", help="Makes the command repeatable: with the same id it is carried out only once."),
 ]
 ExpectedVersion = Annotated[
     int | None,
-    typer.Option(metavar="N", **_INT64, help="Refuse unless the beer is at this version: nobody changed it since."),
+    typer.Option(metavar="N", **INT64, help="Refuse unless the beer is at this version: nobody changed it since."),
 ]
 Text = Annotated[str, typer.Option(metavar="TEXT")]
 Abv = Annotated[
@@ -101,7 +101,7 @@ def quantity(value: str) -> float | None:
 
 def moment(value: str) -> int | datetime:
     """Return the position in the log or the time that *value* names; a time without a zone is local time."""
-    if value.isdigit() and int(value) <= _INT64["max"]:
+    if value.isdigit() and int(value) <= INT64["max"]:
         return int(value)
     try:
         return datetime.fromisoformat(value).astimezone(UTC)

@@ -1,6 +1,7 @@
 """Beers and events for people, as tables, and for machines, as JSON."""
 
 import sys
+import textwrap
 import unicodedata
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 _UNKNOWN = "\N{EN DASH}"
 _WIDE = 1000
 """Columns of what is no terminal: nothing is cut off there."""
+_GIST = 60
+"""Characters of a description in a sentence."""
 
 
 def console() -> Console:
@@ -117,16 +120,28 @@ def print_beers(beers: Iterable["Beer"], *, more: bool) -> None:
     shown.print(Text(f"{count or 'No'} {noun}{rest}.", style="dim"))
 
 
-def print_history(beer_id: int, events: list["BeerEvent"]) -> None:
-    """Print what happened to a beer, oldest first."""
+def event_line(event: "BeerEvent") -> Text:
+    """Return what *event* says, on one line."""
+    kind = event.WhichOneof("data") or ""
+    place = f"{_local(event.time)}  {event.position:>6}  beer {event.beer_id:<4}  "
+    return Text.assemble((place, "dim"), _sentence(event, kind))
+
+
+def print_history(beer_id: int, events: list["BeerEvent"], *, verbose: bool) -> None:
+    """Print what happened to a beer, oldest first; *verbose* tells long texts whole, and which requests did it."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=f"Beer {beer_id}", title_justify="left")
     table.add_column("WHEN", no_wrap=True)
-    table.add_column("VERSION", justify="right", no_wrap=True)
-    table.add_column("WHAT HAPPENED", overflow="fold")
     table.add_column("POSITION", justify="right", no_wrap=True)
+    table.add_column("VERSION", justify="right", no_wrap=True)
+    # Last, it has all the room that is left.
+    table.add_column("WHAT HAPPENED", overflow="fold")
     for event in events:
-        kind = event.WhichOneof("data") or ""
-        table.add_row(_local(event.time), str(event.version), _sentence(event, kind), str(event.position))
+        what = _sentence(event, event.WhichOneof("data") or "", whole=verbose)
+        if verbose:
+            causes = {"request": event.request_id, "conversation": event.correlation_id}
+            told = "".join(f"\n{name} {printable(value)}" for name, value in causes.items() if value)
+            what = Text.assemble(what, (told, "dim"))
+        table.add_row(_local(event.time), str(event.position), str(event.version), what)
     console().print(table)
 
 
@@ -143,8 +158,10 @@ def printable(text: str, *, lines: bool = False) -> str:
     )
 
 
-def _sentence(event: "BeerEvent", kind: str) -> Text:
+def _sentence(event: "BeerEvent", kind: str, *, whole: bool = False) -> Text:
     data = _event_data(event, kind)
+    if not whole and data.get("description"):
+        data["description"] = textwrap.shorten(data["description"], _GIST, placeholder=" …")
     match kind:
         case "beer_added":
             known = ", ".join(_detail(name, value) for name, value in data.items() if name != "name" and value)

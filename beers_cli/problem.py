@@ -4,7 +4,9 @@ Failure                 what, why and what to do; ends the command with exit sta
 Problem                 one failed gRPC call, taken apart: status, google.rpc details, whether to try again
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import field as attribute
 from typing import Any
 
 import grpc
@@ -27,6 +29,7 @@ class Problem:
         field: The field at fault; empty if there is none.
         why: What is wrong with that field.
         retry_after: Seconds after which the service wants to be asked again; None if it does not say.
+        metadata: What else the ErrorInfo says, such as head and log_id.
     """
 
     code: grpc.StatusCode
@@ -35,6 +38,7 @@ class Problem:
     field: str = ""
     why: str = ""
     retry_after: float | None = None
+    metadata: Mapping[str, str] = attribute(default_factory=dict)
 
     @classmethod
     def of(cls, error: Any) -> "Problem":
@@ -58,6 +62,7 @@ class Problem:
             field=violations[0].field if violations else "",
             why=violations[0].description if violations else "",
             retry_after=found[RetryInfo].retry_delay.ToTimedelta().total_seconds() if RetryInfo in has else None,
+            metadata=dict(found[ErrorInfo].metadata),
         )
 
     @property
@@ -71,6 +76,15 @@ class Problem:
         """Whether the same call may succeed later. Overload passes; a message that is too large stays so."""
         return self.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED) or (
             self.code is grpc.StatusCode.RESOURCE_EXHAUSTED and self.retry_after is not None
+        )
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether this is how a stream ends whose connection broke, or whose server ended without a word."""
+        return not self.reason and self.code in (
+            grpc.StatusCode.CANCELLED,
+            grpc.StatusCode.INTERNAL,
+            grpc.StatusCode.UNKNOWN,
         )
 
     @property

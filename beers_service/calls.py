@@ -144,13 +144,13 @@ class Calls:
 
     def _past(self, beer_id: int, as_of: object) -> Beer | None:
         """Return the beer as it was at a position or a time; None if it was not there yet."""
-        history = self._reader.history(beer_id)
         if isinstance(as_of, str):
-            time_limit = parse_time("as_of", as_of)
-            return fold(beer_id, ((event.data, event.time) for event in history if event.time <= time_limit))
-        position = fields.whole_number("as_of", as_of, minimum=0)
-        self._require_position(position)
-        return fold(beer_id, ((event.data, event.time) for event in history if event.position <= position))
+            history = self._reader.history(beer_id, until=parse_time("as_of", as_of))
+        else:
+            position = fields.whole_number("as_of", as_of, minimum=0)
+            self._require_position(position)
+            history = self._reader.history(beer_id, until=position)
+        return fold(beer_id, ((event.data, event.time) for event in history))
 
     def _get_many(self, beer_ids: object) -> list[Json]:
         wanted = _beer_ids(beer_ids, minimum=1)

@@ -9,32 +9,33 @@ import orjson
 
 from beers_service.ports import StoredEvent
 from beers_service.representation import Json, represent_time
-from beers_service.store.codec import SCHEMA, event_data
+from beers_service.store.payloads import PAYLOADS, Payloads, encode
 
 EXCHANGE = "beers.events"
 CONTENT_TYPE = "application/json"
 """Exactly this: Nameko logs and drops a message whose content type says any more."""
 
 
-def envelope(event: StoredEvent, log_id: str) -> Json:
-    """Return *event* of the log *log_id* as the RPC methods and the bus tell it."""
+def envelope(event: StoredEvent, log_id: str, known: Payloads = PAYLOADS) -> Json:
+    """Return *event* of the log *log_id* as the RPC methods and the bus tell it; ``schema`` is that of its type."""
+    name = type(event.data).__name__
     return {
         "id": f"{log_id}:{event.position}",
-        "type": type(event.data).__name__,
+        "type": name,
         "position": event.position,
         "beer_id": event.beer_id,
         "version": event.version,
         "time": represent_time(event.time),
         "request_id": event.request_id,
         "correlation_id": event.correlation_id,
-        "data": event_data(event.data),
-        "schema": SCHEMA,
+        "data": encode(event.data),
+        "schema": known[name].version,
     }
 
 
-def message(event: StoredEvent, log_id: str) -> tuple[bytes, dict[str, Any]]:
+def message(event: StoredEvent, log_id: str, known: Payloads = PAYLOADS) -> tuple[bytes, dict[str, Any]]:
     """Return the body and the properties of the message that tells of *event*."""
-    content = envelope(event, log_id)
+    content = envelope(event, log_id, known)
     headers = {
         "ce-specversion": "1.0",
         "ce-id": content["id"],

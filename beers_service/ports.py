@@ -177,8 +177,17 @@ class BeerReader(Protocol):
         """Return the beers that *query* asks for."""
         ...
 
-    def history(self, beer_id: int, after_version: int = 0, limit: int | None = None) -> list[StoredEvent]:
-        """Return the events of one beer after a version, oldest first."""
+    def history(
+        self, beer_id: int, after_version: int = 0, limit: int | None = None, until: int | datetime | None = None
+    ) -> list[StoredEvent]:
+        """Return the events of one beer, oldest first.
+
+        Args:
+            beer_id: The beer.
+            after_version: Only those after this version.
+            limit: At most this many; None: all.
+            until: Only those up to this position of the log or this time, itself included; None: all.
+        """
         ...
 
     def events(

@@ -1,6 +1,5 @@
 """Between the domain's values and the rows that keep them."""
 
-from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,18 +7,9 @@ import orjson
 from sqlalchemy import Row
 
 from beers_service.domain.beer import Beer
-from beers_service.domain.events import (
-    BeerAdded,
-    BeerDetailsChanged,
-    BeerEvent,
-    BeerNameChanged,
-    BeerRemoved,
-    BeerRestored,
-)
 from beers_service.ports import StoredAnswer, StoredEvent, fold_case, sort_key
-
-SCHEMA = 1
-"""The version of the event payloads that are written now."""
+from beers_service.store import payloads
+from beers_service.store.payloads import PAYLOADS, Payloads
 
 Columns = dict[str, Any]
 
@@ -37,62 +27,33 @@ def from_microseconds(microseconds: int) -> datetime:
     return _EPOCH + timedelta(microseconds=microseconds)
 
 
-def event_data(event: BeerEvent) -> Mapping[str, Any]:
-    """Return the payload of *event* as a JSON object."""
-    match event:
-        case BeerAdded():
-            return {
-                "name": event.name,
-                "brewery": event.brewery,
-                "style": event.style,
-                "abv": event.abv,
-                "ibu": event.ibu,
-                "description": event.description,
-            }
-        case BeerNameChanged():
-            return {"name": event.name, "previous_name": event.previous_name}
-        case BeerDetailsChanged():
-            return event.changes
-        case BeerRemoved() | BeerRestored():
-            return {}
-
-
-_DECODERS: Mapping[tuple[str, int], Callable[[Mapping[str, Any]], BeerEvent]] = {
-    ("BeerAdded", 1): lambda data: BeerAdded(**data),
-    ("BeerNameChanged", 1): lambda data: BeerNameChanged(**data),
-    ("BeerDetailsChanged", 1): BeerDetailsChanged,
-    ("BeerRemoved", 1): lambda _: BeerRemoved(),
-    ("BeerRestored", 1): lambda _: BeerRestored(),
-}
-
-
-def event_columns(event: StoredEvent) -> Columns:
+def event_columns(event: StoredEvent, known: Payloads = PAYLOADS) -> Columns:
     """Return the row that keeps *event*."""
+    name = type(event.data).__name__
     return {
         "position": event.position,
         "beer_id": event.beer_id,
         "version": event.version,
-        "type": type(event.data).__name__,
-        "schema": SCHEMA,
+        "type": name,
+        "schema": known[name].version,
         "time": to_microseconds(event.time),
         "request_id": event.request_id,
         "correlation_id": event.correlation_id,
         "traceparent": event.traceparent,
-        "data": orjson.dumps(event_data(event.data)).decode(),
+        "data": orjson.dumps(payloads.encode(event.data)).decode(),
     }
 
 
-def event_from_row(row: Row[Any]) -> StoredEvent:
-    """Return the event that *row* keeps.
+def event_from_row(row: Row[Any], known: Payloads = PAYLOADS) -> StoredEvent:
+    """Return the event that *row* keeps, in the form that its type has now.
 
     Raises:
         LookupError: If a newer version of the service wrote it.
     """
-    decode = _DECODERS.get((row.type, row.schema))
-    if decode is None:
-        raise LookupError(
-            f"event {row.position} is a {row.type} of schema {row.schema}, which this version cannot read"
-        )
+    try:
+        data = payloads.decode(row.type, row.schema, orjson.loads(row.data), known)
+    except LookupError as error:
+        raise LookupError(f"event {row.position} is {error.args[0]}") from error
     return StoredEvent(
         position=row.position,
         beer_id=row.beer_id,
@@ -101,7 +62,7 @@ def event_from_row(row: Row[Any]) -> StoredEvent:
         request_id=row.request_id,
         correlation_id=row.correlation_id,
         traceparent=row.traceparent,
-        data=decode(orjson.loads(row.data)),
+        data=data,
     )
 
 

@@ -17,21 +17,23 @@ from beers_service.domain.beer import Beer
 from beers_service.ports import Head, StoredAnswer, StoredEvent
 from beers_service.store import codec, schema
 from beers_service.store.engine import writing
+from beers_service.store.payloads import PAYLOADS, Payloads
 
 NOTIFY_CHANNEL = "beers_events"
 
 
 class SqlEventLog:
-    """The log behind an engine of `store.engine`."""
+    """The log behind an engine of `store.engine`; it writes the newest versions of the payloads that it knows."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, known: Payloads = PAYLOADS) -> None:
         self._engine = engine
+        self._known = known
 
     @contextmanager
     def transaction(self) -> Iterator["SqlTransaction"]:
         """Begin a transaction; see `ports.EventLog`."""
         with writing(self._engine) as connection:
-            yield SqlTransaction(connection)
+            yield SqlTransaction(connection, self._known)
 
     def forget_answers(self, before: datetime, limit: int) -> int:
         """Delete at most *limit* answers from before *before*; return how many they were."""
@@ -48,8 +50,9 @@ class SqlEventLog:
 class SqlTransaction:
     """One transaction; see `ports.LogTransaction`."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, known: Payloads) -> None:
         self._connection = connection
+        self._known = known
         self.head = read_head(connection, lock=True)
 
     def answers(self, request_ids: Collection[str]) -> dict[str, StoredAnswer]:
@@ -72,7 +75,7 @@ class SqlTransaction:
         """Append *events*, store *beers* as they are after them, keep *answers*, and move the head."""
         execute = self._connection.execute
         if events:
-            execute(insert(schema.events), [codec.event_columns(event) for event in events])
+            execute(insert(schema.events), [codec.event_columns(event, self._known) for event in events])
             execute(_upsert_beer(self._connection.dialect.name), [codec.beer_columns(beer) for beer in beers.values()])
             execute(
                 update(schema.log_head).values(

@@ -69,12 +69,16 @@ class MemoryStore:
             ]
         return found[: query.limit]
 
-    def history(self, beer_id: int, after_version: int = 0, limit: int | None = None) -> list[StoredEvent]:
-        """Return the events of one beer after a version, oldest first."""
+    def history(
+        self, beer_id: int, after_version: int = 0, limit: int | None = None, until: int | datetime | None = None
+    ) -> list[StoredEvent]:
+        """Return the events of one beer, oldest first; see `ports.BeerReader`."""
         with self._lock:
-            return [event for event in self._events if event.beer_id == beer_id and event.version > after_version][
-                :limit
-            ]
+            return [
+                event
+                for event in self._events
+                if event.beer_id == beer_id and event.version > after_version and _happened(event, until)
+            ][:limit]
 
     def events(
         self,
@@ -148,6 +152,12 @@ class MemoryTransaction:
         self.events = tuple(events)
         self.changed = dict(beers)
         self.given = {answer.request_id: (answer, at) for answer in answers}
+
+
+def _happened(event: StoredEvent, until: int | datetime | None) -> bool:
+    if isinstance(until, datetime):
+        return event.time <= until
+    return until is None or event.position <= until
 
 
 def _matches(beer: Beer, query: BeerQuery) -> bool:

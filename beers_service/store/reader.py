@@ -1,6 +1,7 @@
 """Reads of the SQL store. Every one of them is bounded and uses an index or walks one in order."""
 
 from collections.abc import Collection
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Engine, func, or_, select, tuple_
@@ -10,15 +11,17 @@ from beers_service.ports import BeerQuery, Head, StoredEvent, fold_case
 from beers_service.store import codec, schema
 from beers_service.store.engine import reading
 from beers_service.store.event_log import read_beers, read_head
+from beers_service.store.payloads import PAYLOADS, Payloads
 
 _ORDER = {"id": schema.beers.c.id, "name": schema.beers.c.name_key, "abv": schema.beers.c.abv_key}
 
 
 class SqlReader:
-    """Reads through an engine of `store.engine`; see `ports.BeerReader`."""
+    """Reads through an engine of `store.engine`, events of any version that it knows; see `ports.BeerReader`."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, known: Payloads = PAYLOADS) -> None:
         self._engine = engine
+        self._known = known
         self._contains = func.strpos if engine.dialect.name == "postgresql" else func.instr
 
     def head(self) -> Head:
@@ -46,8 +49,10 @@ class SqlReader:
         with reading(self._engine) as connection:
             return [codec.beer_from_row(row) for row in connection.execute(statement)]
 
-    def history(self, beer_id: int, after_version: int = 0, limit: int | None = None) -> list[StoredEvent]:
-        """Return the events of one beer after a version, oldest first."""
+    def history(
+        self, beer_id: int, after_version: int = 0, limit: int | None = None, until: int | datetime | None = None
+    ) -> list[StoredEvent]:
+        """Return the events of one beer, oldest first; see `ports.BeerReader`."""
         columns = schema.events.c
         statement = (
             select(schema.events)
@@ -55,8 +60,12 @@ class SqlReader:
             .order_by(columns.version)
             .limit(limit)
         )
+        if isinstance(until, datetime):
+            statement = statement.where(columns.time <= codec.to_microseconds(until))
+        elif until is not None:
+            statement = statement.where(columns.position <= until)
         with reading(self._engine) as connection:
-            return [codec.event_from_row(row) for row in connection.execute(statement)]
+            return [codec.event_from_row(row, self._known) for row in connection.execute(statement)]
 
     def events(
         self,
@@ -76,7 +85,7 @@ class SqlReader:
         if up_to is not None:
             statement = statement.where(columns.position <= up_to)
         with reading(self._engine) as connection:
-            return [codec.event_from_row(row) for row in connection.execute(statement)]
+            return [codec.event_from_row(row, self._known) for row in connection.execute(statement)]
 
     def _filters(self, query: BeerQuery) -> list[ColumnElement[bool]]:
         columns = schema.beers.c

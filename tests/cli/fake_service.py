@@ -2,6 +2,7 @@
 
 import threading
 from collections import deque
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
@@ -14,6 +15,9 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
 from grpc_bridge.proto.beers.v1 import beers_pb2, beers_pb2_grpc
+
+PATIENCE = 20.0
+"""Seconds after which a test gives up."""
 
 DETAILS = ("brewery", "style", "abv", "ibu", "description")
 
@@ -28,7 +32,13 @@ class FakeService(beers_pb2_grpc.BeersServiceServicer):
         self.calls: list[Any] = []
         self.failures: deque[Status | None] = deque()
         self.lose_answers = 0
+        self.watches: list[Any] = []
+        self.mute = False
+        self.events_in_a_response = 1000
+        self._cut: Status | None = None
+        self._cuts = 0
         self._lock = threading.Lock()
+        self._news = threading.Condition(self._lock)
         self.health = health.HealthServicer()
         self._server = grpc.server(ThreadPoolExecutor(8), options=[("grpc.so_reuseport", 0)])
         beers_pb2_grpc.add_BeersServiceServicer_to_server(self, self._server)
@@ -50,10 +60,25 @@ class FakeService(beers_pb2_grpc.BeersServiceServicer):
     def stop(self) -> None:
         self._server.stop(None).wait()
 
+    def cut(self, failure: Status | None) -> None:
+        """End all streams with *failure*, or without any."""
+        with self._lock:
+            self._cut = failure
+            self._cuts += 1
+            self._news.notify_all()
+
+    def await_watches(self, number: int) -> None:
+        """Wait until *number* streams have begun since the start."""
+        with self._lock:
+            assert self._news.wait_for(lambda: len(self.watches) >= number, PATIENCE)
+
     def BatchAddBeers(self, request: Any, context: Any) -> Any:  # noqa: N802
         raise AssertionError(f"the command line does not call this: {request} {context}")
 
     BatchGetBeers = BatchAddBeers
+
+    def ImportBeers(self, request_iterator: Any, context: Any) -> Any:  # noqa: N802
+        raise AssertionError(f"the command line does not call this: {request_iterator} {context}")
 
     def AddBeer(self, request: Any, context: Any) -> beers_pb2.AddBeerResponse:  # noqa: N802
         with self._lock:
@@ -137,6 +162,65 @@ class FakeService(beers_pb2_grpc.BeersServiceServicer):
                 fail(context, not_found(request.beer_id))
             return beers_pb2.ListBeerEventsResponse(events=events)
 
+    def WatchBeers(self, request: Any, context: Any) -> Iterator[beers_pb2.WatchBeersResponse]:  # noqa: N802
+        with self._lock:
+            self.watches.append(request)
+            self._news.notify_all()
+            self._begin(request, context)
+            position = self._start(request, context)
+            head, cuts = len(self.events), self._cuts
+        context.add_callback(self._wake)
+        caught_up = False
+        while True:
+            with self._lock:
+                if caught_up or self.mute:
+                    self._await_news(context, position, cuts)
+                if not context.is_active():
+                    return
+                if self._cuts != cuts:
+                    if self._cut is not None:
+                        fail(context, self._cut)
+                    return
+                last = min(len(self.events), position + self.events_in_a_response)
+                found = [event for event in self.events[position:last] if followed(event, request)]
+                position = last
+            token = f"log:{position}"
+            if found:
+                yield beers_pb2.WatchBeersResponse(events=beers_pb2.BeerEvents(events=found), resume_token=token)
+            if not caught_up and position >= head:
+                caught_up = True
+                reached = beers_pb2.CaughtUp(position=position)
+                yield beers_pb2.WatchBeersResponse(caught_up=reached, resume_token=token)
+
+    def _await_news(self, context: Any, position: int, cuts: int) -> None:
+        def news() -> bool:
+            told = len(self.events) > position and not self.mute
+            return told or self._cuts != cuts or not context.is_active()
+
+        self._news.wait_for(news, PATIENCE)
+
+    def _start(self, request: Any, context: Any) -> int:
+        """Return the position behind which a stream begins."""
+        match request.WhichOneof("start"):
+            case "from_beginning":
+                return 0
+            case "after_position":
+                position = request.after_position
+            case "resume_token":
+                log, _, place = request.resume_token.partition(":")
+                if log != "log" or not place.isdigit():
+                    fail(context, invalid("resume_token", "is no resume token"))
+                position = int(place)
+            case _:
+                return len(self.events)
+        if position > len(self.events):
+            fail(context, out_of_range(position, len(self.events)))
+        return int(position)
+
+    def _wake(self) -> None:
+        with self._lock:
+            self._news.notify_all()
+
     def _begin(self, request: Any, context: Any) -> None:
         self.calls.append(request)
         failure = self.failures.popleft() if self.failures else None
@@ -168,6 +252,7 @@ class FakeService(beers_pb2_grpc.BeersServiceServicer):
         event.time.FromDatetime(datetime(2026, 11, 23, 12, tzinfo=UTC) + timedelta(seconds=position))
         beer.changed_at.CopyFrom(event.time)
         self.events.append(event)
+        self._news.notify_all()
         return event.time
 
 
@@ -195,6 +280,18 @@ def invalid(field: str, why: str) -> Status:
 
 def not_found(beer_id: int) -> Status:
     return status(grpc.StatusCode.NOT_FOUND, f"beer {beer_id} not found", ErrorInfo(reason="BEER_NOT_FOUND"))
+
+
+def out_of_range(position: int, head: int) -> Status:
+    known = {"position": str(position), "head": str(head), "log_id": "log"}
+    words = f"position {position} lies beyond the head {head} of log log"
+    reason = ErrorInfo(reason="POSITION_OUT_OF_RANGE", domain="beers", metadata=known)
+    return status(grpc.StatusCode.OUT_OF_RANGE, words, reason)
+
+
+def followed(event: beers_pb2.BeerEvent, request: Any) -> bool:
+    kind = (event.WhichOneof("data") or "").title().replace("_", "")
+    return (not request.types or kind in request.types) and (not request.beer_ids or event.beer_id in request.beer_ids)
 
 
 def fail(context: Any, failure: Status) -> NoReturn:

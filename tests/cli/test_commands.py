@@ -56,6 +56,29 @@ def test_a_beer_is_renamed_updated_removed_and_restored_and_its_history_tells_so
     assert changed == {"brewery": "BrewDog", "abv": None}
 
 
+@pytest.mark.usefixtures("service")
+def test_a_history_tells_the_gist_of_a_description_and_all_of_it_with_its_requests_on_demand(beers: Run) -> None:
+    beers("add", "Punk", "--description", "Light, golden,\nspiky: " + "hops " * 30 + "end", "--request-id", "r-1")
+    gist = beers("history", "1").out
+    assert "description Light, golden, spiky: hops" in gist
+    assert "…" in gist
+    assert "hops end" not in gist
+    assert "r-1" not in gist
+    whole = beers("history", "1", "--verbose").out
+    assert "hops end" in whole
+    assert "request r-1" in whole
+
+
+def test_a_history_fits_a_terminal_of_eighty_columns(service: FakeService, beers: Run) -> None:
+    beers("add", "Punk IPA", "--brewery", "BrewDog", "--style", "American India Pale Ale", "--description", "x" * 300)
+    beers("rename", "1", "Punk")
+    lines = on_a_terminal(service, "history", "1", COLUMNS="80", NO_COLOR="1").splitlines()
+    plain = [re.sub("\x1b\\[[0-9;]*m", "", line).rstrip() for line in lines]
+    assert max(len(line) for line in plain) <= 80
+    assert sum("12:00:0" in line for line in plain) == 2
+    assert any(line.endswith("renamed Punk IPA → Punk") for line in plain)
+
+
 def test_an_empty_text_clears_a_detail_and_what_is_not_named_stays(service: FakeService, beers: Run) -> None:
     beers("add", "Jever", "--brewery", "Friesisches Brauhaus", "--style", "Pilsener")
     beers("update", "1", "--style", "")

@@ -1,6 +1,7 @@
 """What every store promises about reads."""
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -91,6 +92,33 @@ def test_history_and_events_can_be_read_in_parts(filled: Store) -> None:
     assert [event.position for event in filled.reader.events(2, 9, ["BeerAdded"], [2, 6])] == [6]
     assert [event.position for event in filled.reader.events(2, 9, up_to=4)] == [3, 4]
     assert filled.reader.history(99) == []
+
+
+def test_history_ends_at_a_position_or_a_time(filled: Store) -> None:
+    noon = filled.now
+    filled.now = noon + timedelta(microseconds=1)
+    filled.run(commands.restore(6))
+    filled.now = noon + timedelta(seconds=1)
+    filled.run(commands.rename(6, "Duvel 666"))
+
+    def versions(after: int = 0, limit: int | None = None, *, until: int | datetime) -> list[int]:
+        return [event.version for event in filled.reader.history(6, after, limit, until)]
+
+    assert [versions(until=position) for position in (0, 5, 6, 7, 8, 9)] == [
+        [],
+        [],
+        [1],
+        [1, 2],
+        [1, 2, 3],
+        [1, 2, 3, 4],
+    ]
+    assert versions(until=noon - timedelta(microseconds=1)) == []
+    assert versions(until=noon) == [1, 2]
+    assert versions(until=noon + timedelta(microseconds=1)) == [1, 2, 3]
+    assert versions(until=datetime.max.replace(tzinfo=UTC)) == [1, 2, 3, 4]
+    assert versions(until=datetime.min.replace(tzinfo=UTC)) == []
+    assert versions(1, 2, until=9) == [2, 3]
+    assert versions(2, until=8) == [3]
 
 
 def test_two_logs_have_different_ids(store: Store) -> None:

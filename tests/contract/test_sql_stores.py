@@ -1,5 +1,6 @@
 """What only stores that outlive a process promise: schema, leadership, damage found and mended."""
 
+import json
 import multiprocessing
 import sqlite3
 from collections.abc import Iterator
@@ -8,14 +9,20 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import text, update
+from sqlalchemy import select, text, update
 
 from beers_runtime.configuration import ConfigurationError
 from beers_service import admin
 from beers_service.domain import commands
+from beers_service.domain.beer import fold
 from beers_service.domain.errors import OutcomeUnknown, StoreUnavailable
+from beers_service.domain.events import BeerNameChanged
+from beers_service.envelope import message
 from beers_service.store import migrations, schema
 from beers_service.store.engine import connect, writing
+from beers_service.store.event_log import SqlEventLog
+from beers_service.store.payloads import PAYLOADS, Payload
+from beers_service.store.reader import SqlReader
 from beers_service.store.relay_cursor import SqlRelayCursor
 
 from .conftest import Store, sql_store
@@ -208,6 +215,36 @@ def test_an_event_of_a_newer_version_is_not_guessed_at(sql: Store) -> None:
         connection.execute(update(schema.events).values(schema=99))
     with pytest.raises(LookupError, match="schema 99, which this version cannot read"):
         sql.reader.events(0, 1)
+
+
+def test_an_event_of_an_older_version_is_read_folded_and_published_in_the_newest_form(sql: Store, url: str) -> None:
+    """A service whose BeerNameChanged has a second version meets the log of one that knew the first."""
+    assert sql.engine is not None
+    sql.run(commands.add("Punk"))
+    sql.run(commands.rename(1, "Punk IPA"))
+    with sql.engine.begin() as connection:
+        renamed = update(schema.events).where(schema.events.c.position == 2)
+        connection.execute(renamed.values(data='{"from": "Punk", "to": "Punk IPA"}'))
+    renaming = Payload(
+        lambda data: BeerNameChanged(**data), (lambda data: {"name": data["to"], "previous_name": data["from"]},)
+    )
+    known = {**PAYLOADS, "BeerNameChanged": renaming}
+    newer = Store(SqlEventLog(sql.engine, known), SqlReader(sql.engine, known), sql.cursor, url, sql.engine, requests=9)
+
+    old = newer.reader.history(1)[1]
+    assert old.data == BeerNameChanged("Punk IPA", previous_name="Punk")
+    beer = fold(1, ((event.data, event.time) for event in newer.reader.history(1)))
+    assert beer == newer.reader.beers([1])[1]
+    published = json.loads(message(old, "log", known)[0])
+    assert (published["schema"], published["data"]) == (2, {"name": "Punk IPA", "previous_name": "Punk"})
+
+    newer.run(commands.rename(1, "Jever"))
+    with sql.engine.connect() as connection:
+        rows = connection.execute(select(schema.events.c.schema).order_by(schema.events.c.position)).scalars()
+        assert list(rows) == [1, 1, 2]
+    assert [event.data for event in newer.reader.events(1, 9)] == [old.data, BeerNameChanged("Jever", "Punk IPA")]
+    with pytest.raises(LookupError, match="event 3 is a BeerNameChanged of schema 2, which this version cannot read"):
+        sql.reader.events(2, 1)
 
 
 def test_a_store_that_is_away_is_unavailable_and_says_that_nothing_was_done() -> None:

@@ -17,6 +17,7 @@ import pytest
 
 from beers_cli.rabbitmq import RabbitMQNode
 from tests.e2e.running import Product, Running, until
+from tests.published import require_valid
 
 ROWS = 3000
 
@@ -30,7 +31,7 @@ LISTENER = """
         @event_handler("beers", "BeerAdded")
         def on_added(self, event):
             with open(os.environ["HEARD"], "a") as file:
-                file.write(json.dumps([event["position"], event["data"]["name"]]) + "\\n")
+                file.write(json.dumps(event) + "\\n")
 """
 
 
@@ -127,7 +128,10 @@ def test_each_row_becomes_one_beer_and_one_event_though_the_service_is_killed(
     assert [position for (position,) in added] == list(range(1, good + 1))
     assert beers == (good,)
     until(lambda: len(heard.read_text().splitlines()) >= good, "the listener heard of all")
-    told = [json.loads(line)[0] for line in heard.read_text().splitlines()]
+    events = [json.loads(line) for line in heard.read_text().splitlines()]
+    for event in events:
+        require_valid(event)
+    told = [event["position"] for event in events]
     # At least once, and in the order of the log: a repeat goes back, but nothing is ever skipped.
     furthest = 0
     for position in told:

@@ -18,6 +18,9 @@ import pytest
 from kombu import Connection
 from nameko.standalone.rpc import ClusterRpcProxy
 
+from beers_service.envelope import EXCHANGE
+from tests.published import require_valid_message
+
 PATIENCE = 20
 """Seconds after which a test gives up."""
 
@@ -160,7 +163,7 @@ class Wire:
         return next(body for known, body in self.answers if known == correlation_id)
 
     def get(self, queue: str) -> Any:
-        """Take one message from *queue*, waiting for it."""
+        """Take one message from *queue*, waiting for it; an event has to keep the contract."""
         found: list[Any] = []
 
         def take() -> bool:
@@ -170,6 +173,8 @@ class Wire:
             return message is not None
 
         eventually(take)
+        if found[0].delivery_info["exchange"] == EXCHANGE:
+            require_valid_message(found[0])
         return found[0]
 
     def close(self) -> None:
