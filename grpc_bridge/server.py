@@ -61,6 +61,9 @@ class Bridge:
             clock=loop.time,
         )
         self._health = Health((servicer.SERVICE, seed_servicer.SERVICE))
+        self._reception = Reception(
+            max_calls=settings.max_calls, default_deadline=settings.default_deadline, logger=logger
+        )
         self._server = self._make_server()
         self.availability.on_change(self._tell)
 
@@ -95,6 +98,7 @@ class Bridge:
         self._logger.info("stopping", grace=grace)
         self._health.drain()
         await asyncio.sleep(self._settings.drain_delay)
+        self._reception.drain()
         last_words = asyncio.get_running_loop().call_later(
             max(0.0, grace - _LAST_WORDS), self._bus.fail_all, CallFailed("ServiceStopping")
         )
@@ -107,10 +111,7 @@ class Bridge:
         self._logger.info("stopped")
 
     def _make_server(self) -> grpc.aio.Server:
-        settings = self._settings
-        reception = Reception(
-            max_calls=settings.max_calls, default_deadline=settings.default_deadline, logger=self._logger
-        )
+        settings, reception = self._settings, self._reception
         server = grpc.aio.server(
             options=[
                 ("grpc.so_reuseport", int(settings.reuse_port)),
