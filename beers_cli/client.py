@@ -6,7 +6,7 @@ Every command has a request id from the start, so that a second try after a brok
 import random
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from types import TracebackType
@@ -92,10 +92,12 @@ class Catalogue:
         request = beers_pb2.AddBeerRequest(**_known(details), request_id=request_id or new_request_id())
         return self._beer(self.stub.AddBeer, request)
 
-    def begin_add(self, details: Mapping[str, str | float | None], request_id: str) -> Any:
-        """Begin to add a beer, once: who calls sees to tries again. The future's result is an AddBeerResponse."""
-        request = beers_pb2.AddBeerRequest(**_known(details), request_id=request_id)
-        return self.stub.AddBeer.future(request, timeout=self.timeout)
+    def begin_import(self, chunks: Sequence[beers_pb2.ImportBeersRequest]) -> Any:
+        """Begin to import *chunks*, once: who calls sees to tries again. The future's result is an ImportBeersResponse.
+
+        Each chunk may take as long as a call.
+        """
+        return self.stub.ImportBeers.future(iter(chunks), timeout=self.timeout * len(chunks))
 
     def failure(self, problem: Problem) -> Failure:
         """Return what to tell the person about *problem*."""
@@ -159,10 +161,6 @@ class Catalogue:
     def watch(self, request: beers_pb2.WatchBeersRequest) -> Any:
         """Begin to follow the log, once: who calls sees to tries again. Yields WatchBeersResponse without end."""
         return self.stub.WatchBeers(request)
-
-    def highest_id(self) -> int:
-        """Return the highest id that any beer has, removed or not; 0 if there is no beer."""
-        return next((beer.id for beer in self.list(1, order_by="id desc", show_removed=True)), 0)
 
     def _beer(self, method: Any, request: Any) -> beers_pb2.Beer:
         beer: beers_pb2.Beer = self._call(method, request).beer

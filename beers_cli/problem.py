@@ -139,7 +139,10 @@ _WORDS = {
         "{again} `beers health` shows which part is missing.",
     ),
     grpc.StatusCode.RESOURCE_EXHAUSTED: ("The service cannot take this: {said}.", "{again}"),
-    grpc.StatusCode.UNIMPLEMENTED: ("What listens at {address} is no beers service.", "Name another with --address."),
+    grpc.StatusCode.UNIMPLEMENTED: (
+        "What listens at {address} is no beers service, or one of an older version.",
+        "Name another with --address.",
+    ),
     grpc.StatusCode.UNAUTHENTICATED: ("{said}", "Ask whoever runs the service for access."),
     grpc.StatusCode.PERMISSION_DENIED: ("{said}", "Ask whoever runs the service for access."),
     grpc.StatusCode.ABORTED: ("{said}", "Look at it with `beers get`, then decide anew."),

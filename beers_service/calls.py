@@ -17,6 +17,7 @@ from beers_service.domain.commands import Command
 from beers_service.domain.errors import BeerNotFound, BeersError, DeadlinePassed, InvalidField, PositionOutOfRange
 from beers_service.domain.events import EVENT_TYPES
 from beers_service.envelope import envelope
+from beers_service.importing import Import, import_beers
 from beers_service.paging import is_id, items_per_page, make_token, read_token
 from beers_service.ports import ORDERS, BeerQuery, BeerReader, Head, sort_key
 from beers_service.representation import Json, parse_time, represent_beer
@@ -103,7 +104,7 @@ class Calls:
                     continue
                 # What a caller reads in one message after a command must show the command's effect.
                 self._write(waiting, calls, answers)
-                answers[index] = self._read(call)
+                answers[index] = self._import(call) if call.method == _IMPORT else self._read(call)
             except BeersError as error:
                 answers[index] = error
             except Exception as error:
@@ -112,7 +113,7 @@ class Calls:
         self._write(waiting, calls, answers)
         for call, answer in zip(calls, answers, strict=True):
             self._log(call, answer, started)
-        return answers
+        return [answer.answer() if isinstance(answer, Import) else answer for answer in answers]
 
     def _write(self, waiting: list[tuple[int, Request]], calls: Sequence[Call], answers: list[Answer]) -> None:
         """Commit what is *waiting* and put the answers in their places."""
@@ -125,6 +126,16 @@ class Calls:
             else:
                 answers[index] = represent_beer(outcome[0])
         waiting.clear()
+
+    def _import(self, call: Call) -> Import:
+        _check_arguments(_IMPORT_ARGUMENTS, call.method, call.arguments)
+        return import_beers(
+            self._writer,
+            call.arguments["beers"],
+            correlation_id=call.correlation_id,
+            deadline=_deadline(call),
+            traceparent=call.traceparent,
+        )
 
     def _read(self, call: Call) -> Answer:
         method = self._reads.get(call.method)
@@ -235,7 +246,8 @@ class Calls:
         return head
 
     def _log(self, call: Call, answer: Answer, started: float) -> None:
-        is_command = call.method in _COMMANDS
+        is_command = call.method in _COMMANDS or call.method == _IMPORT
+        counts = answer.counts() if isinstance(answer, Import) else {}
         (self._logger.info if is_command else self._logger.debug)(
             "command" if is_command else "read",
             method=call.method,
@@ -243,6 +255,7 @@ class Calls:
             correlation_id=call.correlation_id,
             outcome=type(answer).__name__ if isinstance(answer, Exception) else "ok",
             duration_ms=round((time.monotonic() - started) * 1000, 3),
+            **counts,
         )
 
 
@@ -278,6 +291,9 @@ _COMMANDS: Mapping[str, _Method] = {
     "restore": _method(lambda beer_id: (commands.restore(beer_id),), "beer_id"),
 }
 
+_IMPORT = "import_beers"
+_IMPORT_ARGUMENTS = _method(import_beers, "beers")
+
 
 def _request(call: Call) -> Request:
     """Return the request that *call*, of a command, makes; raises `InvalidField`."""
@@ -292,8 +308,13 @@ def _request(call: Call) -> Request:
         correlation_id=call.correlation_id,
         traceparent=call.traceparent,
         expected_version=fields.expected_version(expected_version),
-        deadline=float("inf") if call.deadline is None else time.monotonic() + call.deadline - time.time(),
+        deadline=_deadline(call),
     )
+
+
+def _deadline(call: Call) -> float:
+    """Return the deadline of *call* in seconds of `time.monotonic`."""
+    return float("inf") if call.deadline is None else time.monotonic() + call.deadline - time.time()
 
 
 def _check_arguments(method: _Method, name: str, arguments: Mapping[str, Any]) -> None:

@@ -63,6 +63,17 @@ class BeersService:
         return self.calls.one("add_many", beers=beers, request_id=request_id)
 
     @rpc(expected_exceptions=BeersError)
+    def import_beers(self, beers: Objects) -> Json:
+        """Add up to 1,000 beers, each accepted or refused by itself, and tell how many went which way.
+
+        Each beer is an object with the arguments of `add` and, which it must have, a ``request_id`` of its own. The
+        answer is ``{"added", "already_added", "refused"}``: two numbers, and for each refused beer ``{"index", "field",
+        "reason"}``, its index being its place in *beers*. If the call as a whole fails, some of the beers may have been
+        added; it can be sent again.
+        """
+        return self.calls.one("import_beers", beers=beers)
+
+    @rpc(expected_exceptions=BeersError)
     def rename(
         self, beer_id: int, name: str, request_id: str | None = None, expected_version: int | None = None
     ) -> Json:

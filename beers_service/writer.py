@@ -13,7 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 
 import orjson
@@ -62,7 +62,7 @@ class Request:
 
     def fingerprint(self) -> str:
         """Return what tells this request's commands from all others, whatever it is called."""
-        content = [[type(command).__name__, asdict(command)] for command in self.commands]
+        content = [[type(command).__name__, _values(command)] for command in self.commands]
         canonical = orjson.dumps([content, self.expected_version], option=orjson.OPT_SORT_KEYS)
         return hashlib.blake2b(canonical, digest_size=16).hexdigest()
 
@@ -108,6 +108,15 @@ class Writer:
         Requests of one call share a transaction with each other and with those of other callers, yet each is
         accepted or refused by itself. The call returns at the latest when the last deadline has passed.
         """
+        return [
+            self._replay(outcome) if isinstance(outcome, StoredAnswer) else outcome for outcome in self.settle(requests)
+        ]
+
+    def settle(self, requests: Sequence[Request]) -> list[Outcome | StoredAnswer]:
+        """Do what `submit` does for callers to whom it is enough that a request was answered before.
+
+        They get its stored answer, which costs nothing; to fold it back to beers takes a read for each.
+        """
         if not requests:
             return []
         entry = _Entry(requests, size=sum(len(request.commands) for request in requests))
@@ -124,7 +133,7 @@ class Writer:
             self._lead()
         if entry.outcomes is None:
             return [DeadlinePassed(request.request_id) for request in requests]
-        return [self._replay(outcome) if isinstance(outcome, StoredAnswer) else outcome for outcome in entry.outcomes]
+        return list(entry.outcomes)
 
     def _follow(self, entry: _Entry) -> None:
         """Wait until a leader has carried out *entry* or made its owner the leader, or until it is too late."""
@@ -178,8 +187,9 @@ class Writer:
         except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to the callers and not to the leader
             if len(requests) == 1:
                 return [error]
-            # One of them cannot be stored. It must not take the others with it.
-            return [outcome for request in requests for outcome in self._carry_out([request])]
+            # One of them cannot be stored. It must not take the others with it, nor cost each a transaction of its own.
+            half = len(requests) // 2
+            return self._carry_out(requests[:half]) + self._carry_out(requests[half:])
 
     def _commit(self, requests: Sequence[Request]) -> list[Outcome | StoredAnswer]:
         now = time.monotonic()
@@ -299,3 +309,8 @@ class _Batch:
         # The same id may come again within this batch.
         self._answers[request.request_id] = answer
         self._given.append(answer)
+
+
+def _values(command: Command) -> dict[str, object]:
+    # `dataclasses.asdict` yields the same and takes five times as long: it copies what nobody changes.
+    return {attribute.name: getattr(command, attribute.name) for attribute in fields(command)}

@@ -6,7 +6,7 @@ writes one line to the log. Nothing that went wrong inside leaves through it.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Final, TypeVar
 
@@ -31,6 +31,7 @@ _LONGEST_DEADLINE = 3600.0
 _LAST_WORD = 5.0
 """Seconds that a client has to take the status of its stream; one that does not read does not take that either."""
 
+_Outcome = TypeVar("_Outcome")
 _Request = TypeVar("_Request", bound=Message)
 _Response = TypeVar("_Response", bound=Message)
 
@@ -47,23 +48,33 @@ class Call:
 
     Attributes:
         correlation_id: The conversation that it is part of.
-        deadline: When to have answered, in the time of the event loop.
+        deadline: When to have answered, in the time of the event loop. For a stream, infinity if its client does not
+            say: each step of it has its own deadline then.
         traceparent: The trace that it is part of, as the client wrote it; empty if it did not.
         request_id: That of a command, once a servicer has found or made it; empty for a read.
+        counts: What a stream has counted, for the log.
     """
 
-    __slots__ = ("correlation_id", "deadline", "request_id", "traceparent")
+    __slots__ = ("_step", "correlation_id", "counts", "deadline", "request_id", "traceparent")
 
-    def __init__(self, correlation_id: str, deadline: float, traceparent: str) -> None:
+    def __init__(self, correlation_id: str, deadline: float, traceparent: str, step: float) -> None:
         self.correlation_id = correlation_id
         self.deadline = deadline
         self.traceparent = traceparent
         self.request_id = ""
+        self.counts: dict[str, int] = {}
+        self._step = step
+
+    def step_deadline(self) -> float:
+        """Return when a step of a stream that begins now is to have ended: in the default time, or when the call is."""
+        return min(self.deadline, asyncio.get_running_loop().time() + self._step)
 
 
 Handler = Callable[[_Request, Call], Awaitable[_Response]]
 """Answers a request, or raises `CallFailed`."""
 
+StreamHandler = Callable[[AsyncIterator[_Request], Call], Awaitable[_Response]]
+"""Answers a stream of requests, or raises `CallFailed`."""
 
 Streamer = Callable[[_Request, Call], AsyncGenerator[bytes, None]]
 """Yields the responses to a request, serialized, or raises `CallFailed`."""
@@ -73,28 +84,37 @@ class Reception:
     """Receives calls for handlers.
 
     Attributes:
-        active: How many unary calls it is busy with.
-        streams: How many streams are open.
+        active: How many calls it is busy with, those that send a stream apart.
+        watches: How many of those there are.
     """
 
     def __init__(
         self,
         *,
         max_calls: int,
-        max_streams: int,
+        max_watches: int,
         default_deadline: float,
         write_patience: float,
         logger: FilteringBoundLogger,
     ) -> None:
         self.active = 0
-        self.streams = 0
+        self.watches = 0
         self._max_calls = max_calls
-        self._max_streams = max_streams
+        self._max_watches = max_watches
         self._write_patience = write_patience
         self._default_deadline = default_deadline
         self._logger = logger
         self._identifier = identifiers()
         self._loop = asyncio.get_running_loop()
+        self._draining = False
+        self._streams: set[asyncio.Timeout] = set()
+
+    def drain(self) -> None:
+        """End streams of requests, now and from now on: the client takes them up again elsewhere. Other calls go on."""
+        self._draining = True
+        for limit in self._streams:
+            if not limit.expired():
+                limit.reschedule(self._loop.time())
 
     def method(
         self,
@@ -112,69 +132,47 @@ class Reception:
             refused: Makes a response of a failure's message, for a contract that has no gRPC statuses.
         """
 
-        async def answer(  # noqa: RET503 - `abort` does not return
-            received: _Request | Undecodable, context: "grpc.aio.ServicerContext[Any, Any]"
-        ) -> _Response:
-            started = time.perf_counter()
-            call = self._call(context)
-            self.active += 1
-            try:
-                response = await handler(self._admitted(received), call)
-            except CallFailed as failure:
-                refusal = errors.refusal(failure) or self._bug(name, call, failure)
-            except asyncio.CancelledError:
-                self._log(name, call, grpc.StatusCode.CANCELLED, started)
-                raise
-            except Exception as error:  # noqa: BLE001 - whatever it is, its text must not reach the client
-                refusal = self._bug(name, call, error)
-            else:
-                context.set_trailing_metadata(((CORRELATION_ID, call.correlation_id),))
-                self._log(name, call, grpc.StatusCode.OK, started)
-                return response
-            finally:
-                self.active -= 1
-            self._log(name, call, refusal.code, started)
-            if refused is not None:
-                context.set_trailing_metadata(_identity(call))
-                return refused(refusal.message)
-            # Aborted, not returned: only so the answer is of the kind (trailers only) that clients may retry.
-            await context.abort(refusal.code, refusal.message, (*refusal.trailers, *_identity(call)))
+        async def answer(received: _Request | Undecodable, context: "grpc.aio.ServicerContext[Any, Any]") -> _Response:
+            call = self._call(context, self._default_deadline)
+            return await self._answer(name, call, context, lambda: handler(self._admitted(received), call), refused)
 
         return grpc.unary_unary_rpc_method_handler(
             answer, request_deserializer=decoding(request), response_serializer=_serialized
         )
 
-    def stream(
-        self, name: str, handler: Streamer[_Request], request: type[_Request]
+    def client_stream(
+        self, name: str, handler: StreamHandler[_Request, _Response], request: type[_Request]
     ) -> "grpc.RpcMethodHandler[Any, Any]":
-        """Return what gRPC needs to serve *handler* as the method *name*, whose responses are a stream.
+        """Return what gRPC needs to serve *handler*, which reads a stream of requests, as the method *name*."""
+
+        async def answer(
+            received: AsyncIterator[_Request | Undecodable], context: "grpc.aio.ServicerContext[Any, Any]"
+        ) -> _Response:
+            call = self._call(context, float("inf"))
+            return await self._answer(name, call, context, lambda: self._streamed(handler, received, call))
+
+        return grpc.stream_unary_rpc_method_handler(
+            answer, request_deserializer=decoding(request), response_serializer=_serialized
+        )
+
+    def server_stream(
+        self, name: str, streamer: Streamer[_Request], request: type[_Request]
+    ) -> "grpc.RpcMethodHandler[Any, Any]":
+        """Return what gRPC needs to serve *streamer*, which sends a stream of responses, as the method *name*.
 
         A client that does not read for as long as our patience lasts loses its stream: what waits for it would wait
         in our memory.
         """
 
         async def answer(received: _Request | Undecodable, context: "grpc.aio.ServicerContext[Any, Any]") -> None:
-            started = time.perf_counter()
-            call = self._call(context)
-            self.streams += 1
+            call = self._call(context, float("inf"))
+            self.watches += 1
             try:
-                self._require_room()
-                async with aclosing(handler(_decoded(received), call)) as responses:
-                    async for response in responses:
-                        await self._write(context, response)
-            except CallFailed as failure:
-                refusal = errors.refusal(failure) or self._bug(name, call, failure)
-            except asyncio.CancelledError:
-                self._log(name, call, grpc.StatusCode.CANCELLED, started)
-                raise
-            except Exception as error:  # noqa: BLE001 - whatever it is, its text must not reach the client
-                refusal = self._bug(name, call, error)
-            else:
-                self._log(name, call, grpc.StatusCode.OK, started)
-                return
+                refusal = await self._attempt(name, call, lambda: self._send(streamer, received, call, context))
             finally:
-                self.streams -= 1
-            self._log(name, call, refusal.code, started)
+                self.watches -= 1
+            if refusal is None:
+                return
             try:
                 async with asyncio.timeout(_LAST_WORD):
                     await context.abort(refusal.code, refusal.message, (*refusal.trailers, *_identity(call)))
@@ -184,24 +182,96 @@ class Reception:
 
         return grpc.unary_stream_rpc_method_handler(answer, request_deserializer=decoding(request))
 
+    async def _send(
+        self,
+        streamer: Streamer[_Request],
+        received: _Request | Undecodable,
+        call: Call,
+        context: "grpc.aio.ServicerContext[Any, Any]",
+    ) -> None:
+        """Send what *streamer* yields, as long as the client reads."""
+        if self.watches > self._max_watches:
+            raise errors.overloaded("too many streams at once")
+        async with aclosing(streamer(_decoded(received), call)) as responses:
+            async for response in responses:
+                try:
+                    async with asyncio.timeout(self._write_patience):
+                        await context.write(response)
+                except TimeoutError as error:
+                    message = f"nothing was read for {self._write_patience:g} s; resume with the last resume token"
+                    raise CallFailed("SlowReader", (), message) from error
+
+    async def _answer(  # noqa: RET503 - `abort` does not return
+        self,
+        name: str,
+        call: Call,
+        context: "grpc.aio.ServicerContext[Any, Any]",
+        handle: Callable[[], Awaitable[_Response]],
+        refused: Callable[[str], _Response] | None = None,
+    ) -> _Response:
+        self.active += 1
+        try:
+            outcome = await self._attempt(name, call, handle)
+        finally:
+            self.active -= 1
+        if not isinstance(outcome, errors.Refusal):
+            context.set_trailing_metadata(((CORRELATION_ID, call.correlation_id),))
+            return outcome
+        if refused is not None:
+            context.set_trailing_metadata(_identity(call))
+            return refused(outcome.message)
+        # Aborted, not returned: only so the answer is of the kind (trailers only) that clients may retry.
+        await context.abort(outcome.code, outcome.message, (*outcome.trailers, *_identity(call)))
+
+    async def _attempt(
+        self, name: str, call: Call, work: Callable[[], Awaitable[_Outcome]]
+    ) -> "_Outcome | errors.Refusal":
+        """Do the *work* of a call, and log how it ended; return what came of it, or what the client is told instead."""
+        started = time.perf_counter()
+        try:
+            outcome = await work()
+        except CallFailed as failure:
+            refusal = errors.refusal(failure) or self._bug(name, call, failure)
+        except asyncio.CancelledError:
+            self._log(name, call, grpc.StatusCode.CANCELLED, started)
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, its text must not reach the client
+            refusal = self._bug(name, call, error)
+        else:
+            self._log(name, call, grpc.StatusCode.OK, started)
+            return outcome
+        self._log(name, call, refusal.code, started)
+        return refusal
+
+    async def _streamed(
+        self, handler: StreamHandler[_Request, _Response], received: AsyncIterator[_Request | Undecodable], call: Call
+    ) -> _Response:
+        """Run *handler* until the call's deadline, or until we drain."""
+        self._admit()
+        deadline = self._loop.time() if self._draining else call.deadline
+        try:
+            async with asyncio.timeout_at(None if deadline == float("inf") else deadline) as limit:
+                self._streams.add(limit)
+                try:
+                    return await handler((_decoded(request) async for request in received), call)
+                finally:
+                    self._streams.discard(limit)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise  # it is not ours
+            if self._draining:
+                raise CallFailed("ServiceStopping") from error
+            raise errors.deadline_passed("") from error
+
     def _admitted(self, received: _Request | Undecodable) -> _Request:
-        if self.active > self._max_calls:
-            raise errors.overloaded("too many calls at once")
+        self._admit()
         return _decoded(received)
 
-    def _require_room(self) -> None:
-        if self.streams > self._max_streams:
-            raise errors.overloaded("too many streams at once")
+    def _admit(self) -> None:
+        if self.active > self._max_calls:
+            raise errors.overloaded("too many calls at once")
 
-    async def _write(self, context: "grpc.aio.ServicerContext[Any, Any]", response: bytes) -> None:
-        try:
-            async with asyncio.timeout(self._write_patience):
-                await context.write(response)
-        except TimeoutError as error:
-            message = f"nothing was read for {self._write_patience:g} s; resume with the last resume token"
-            raise CallFailed("SlowReader", (), message) from error
-
-    def _call(self, context: "grpc.aio.ServicerContext[Any, Any]") -> Call:
+    def _call(self, context: "grpc.aio.ServicerContext[Any, Any]", default_deadline: float) -> Call:
         correlation_id = traceparent = ""
         metadata: Sequence[tuple[str, str | bytes]] = context.invocation_metadata() or ()  # type: ignore[assignment]
         for key, value in metadata:
@@ -209,12 +279,15 @@ class Reception:
                 correlation_id = str(value)
             elif key == TRACEPARENT and is_acceptable(value):
                 traceparent = str(value)
-        return Call(correlation_id or self._identifier(), self._deadline(context), traceparent)
+        deadline = self._deadline(context, default_deadline)
+        return Call(correlation_id or self._identifier(), deadline, traceparent, self._default_deadline)
 
-    def _deadline(self, context: "grpc.aio.ServicerContext[Any, Any]") -> float:
+    def _deadline(self, context: "grpc.aio.ServicerContext[Any, Any]", default: float) -> float:
         remaining: float | None = context.time_remaining()
         if remaining is None:
-            remaining = self._default_deadline
+            remaining = default
+        if remaining == float("inf"):
+            return remaining
         remaining = min(remaining, _LONGEST_DEADLINE)
         return self._loop.time() + remaining - min(_LONGEST_MARGIN, remaining / 10)
 
@@ -239,13 +312,8 @@ class Reception:
             duration_ms=round((time.perf_counter() - started) * 1000, 1),
             request_id=call.request_id[:128],
             correlation_id=call.correlation_id,
+            **call.counts,
         )
-
-
-def _decoded(received: _Request | Undecodable) -> _Request:
-    if isinstance(received, Undecodable):
-        raise CallFailed("UndecodableRequest", (), "the request is no protobuf message of its type")
-    return received
 
 
 def generic_handler(service: str, methods: "Mapping[str, grpc.RpcMethodHandler[Any, Any]]") -> grpc.GenericRpcHandler:
@@ -264,6 +332,12 @@ def decoding(request: type[_Request]) -> Callable[[bytes], _Request | Undecodabl
             return UNDECODABLE
 
     return decode
+
+
+def _decoded(received: _Request | Undecodable) -> _Request:
+    if isinstance(received, Undecodable):
+        raise CallFailed("UndecodableRequest", (), "the request is no protobuf message of its type")
+    return received
 
 
 def _serialized(response: Message) -> bytes:

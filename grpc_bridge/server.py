@@ -75,6 +75,13 @@ class Bridge:
             patience=settings.default_deadline,
         )
         self._health = Health((servicer.SERVICE, seed_servicer.SERVICE))
+        self._reception = Reception(
+            max_calls=settings.max_calls,
+            max_watches=settings.max_watches,
+            default_deadline=settings.default_deadline,
+            write_patience=settings.watch_patience,
+            logger=logger,
+        )
         self._server = self._make_server()
         self.availability.on_change(self._tell)
 
@@ -115,6 +122,7 @@ class Bridge:
         await asyncio.sleep(self._settings.drain_delay)
         # A watch never ends by itself, and would take up the whole grace.
         self._feed.drain()
+        self._reception.drain()
         last_words = asyncio.get_running_loop().call_later(
             max(0.0, grace - _LAST_WORDS), self._bus.fail_all, CallFailed("ServiceStopping")
         )
@@ -127,14 +135,7 @@ class Bridge:
         self._logger.info("stopped")
 
     def _make_server(self) -> grpc.aio.Server:
-        settings = self._settings
-        reception = Reception(
-            max_calls=settings.max_calls,
-            max_streams=settings.max_watches,
-            default_deadline=settings.default_deadline,
-            write_patience=settings.watch_patience,
-            logger=self._logger,
-        )
+        settings, reception = self._settings, self._reception
         server = grpc.aio.server(
             options=[
                 ("grpc.so_reuseport", int(settings.reuse_port)),

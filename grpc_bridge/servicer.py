@@ -4,7 +4,7 @@ What a field may hold is the service's to judge. Refused here is only what canno
 """
 
 import math
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -17,6 +17,7 @@ from grpc_bridge.calls import Call, Reception
 from grpc_bridge.errors import invalid_field
 from grpc_bridge.feed import Feed, Filter, Head, out_of_range, position_of
 from grpc_bridge.identifiers import identifiers
+from grpc_bridge.importing import Import
 from grpc_bridge.proto.beers.v1 import beers_pb2 as v1
 
 SERVICE = "beers.v1.BeersService"
@@ -59,8 +60,9 @@ class BeersServicer:
             "BatchGetBeers": method("BatchGetBeers", self.batch_get_beers, v1.BatchGetBeersRequest),
             "ListBeers": method("ListBeers", self.list_beers, v1.ListBeersRequest),
             "BatchAddBeers": method("BatchAddBeers", self.batch_add_beers, v1.BatchAddBeersRequest),
+            "ImportBeers": reception.client_stream("ImportBeers", self.import_beers, v1.ImportBeersRequest),
             "ListBeerEvents": method("ListBeerEvents", self.list_beer_events, v1.ListBeerEventsRequest),
-            "WatchBeers": reception.stream("WatchBeers", self.watch_beers, v1.WatchBeersRequest),
+            "WatchBeers": reception.server_stream("WatchBeers", self.watch_beers, v1.WatchBeersRequest),
         }
 
     async def add_beer(self, request: v1.AddBeerRequest, call: Call) -> v1.AddBeerResponse:
@@ -93,6 +95,10 @@ class BeersServicer:
         kwargs = {"beers": [_described(beer, f"beers[{index}].") for index, beer in enumerate(request.beers)]}
         beers = await self._command("add_many", kwargs, request, call, rows=len(request.beers))
         return v1.BatchAddBeersResponse(beers=[presenting.beer(beer) for beer in beers])
+
+    async def import_beers(self, chunks: AsyncIterator[v1.ImportBeersRequest], call: Call) -> v1.ImportBeersResponse:
+        """Add the beers of a stream, each accepted or refused by itself."""
+        return await Import(self._bus, call, _described).run(chunks)
 
     async def get_beer(self, request: v1.GetBeerRequest, call: Call) -> v1.GetBeerResponse:
         """Read a beer as it is or was."""

@@ -95,13 +95,18 @@ def add_many(beers: object) -> tuple[Add, ...]:
 def _add_one(index: int, beer: object) -> Add:
     if not isinstance(beer, Mapping):
         raise InvalidField(f"beers[{index}]", "must be a beer: an object with a name")
-    unknown = [str(field) for field in beer if field not in _NEW_BEER]
-    if unknown:
-        raise InvalidField(f"beers[{index}].{unknown[0]}", "is no field of a new beer")
     try:
-        return add(**{"name": None, **beer})
+        return add_described(beer)
     except InvalidField as error:
         raise InvalidField(f"beers[{index}].{error.field}", error.reason) from error
+
+
+def add_described(beer: Mapping[str, object]) -> Add:
+    """Return the command that adds the beer with these fields; raises `InvalidField`, also for an unknown field."""
+    unknown = beer.keys() - _NEW_BEER
+    if unknown:
+        raise InvalidField(str(min(unknown)), "is no field of a new beer")
+    return add(**{"name": None, **beer})
 
 
 def rename(beer_id: object, name: object) -> Rename:

@@ -1,8 +1,9 @@
 """The beers service over a dictionary, behind real gRPC: fast, and it fails when it is told to."""
 
+import itertools
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
@@ -23,7 +24,11 @@ DETAILS = ("brewery", "style", "abv", "ibu", "description")
 
 
 class FakeService(beers_pb2_grpc.BeersServiceServicer):
-    """Answers as the bridge does, as far as the command line asks. `failures` go one by one to the calls that come."""
+    """Answers as the bridge does, as far as the command line asks.
+
+    `failures` go one by one to the calls that come. An import fails on a beer whose name is in `breaks_on`, and hands
+    each of its chunks to `on_chunk` before it goes on.
+    """
 
     def __init__(self) -> None:
         self.beers: dict[int, beers_pb2.Beer] = {}
@@ -37,6 +42,8 @@ class FakeService(beers_pb2_grpc.BeersServiceServicer):
         self.events_in_a_response = 1000
         self._cut: Status | None = None
         self._cuts = 0
+        self.breaks_on: set[str] = set()
+        self.on_chunk: Callable[[beers_pb2.ImportBeersRequest], object] = lambda _chunk: None
         self._lock = threading.Lock()
         self._news = threading.Condition(self._lock)
         self.health = health.HealthServicer()
@@ -77,29 +84,44 @@ class FakeService(beers_pb2_grpc.BeersServiceServicer):
 
     BatchGetBeers = BatchAddBeers
 
-    def ImportBeers(self, request_iterator: Any, context: Any) -> Any:  # noqa: N802
-        raise AssertionError(f"the command line does not call this: {request_iterator} {context}")
-
     def AddBeer(self, request: Any, context: Any) -> beers_pb2.AddBeerResponse:  # noqa: N802
         with self._lock:
             self._begin(request, context)
             if not request.name.strip():
                 fail(context, invalid("name", "must not be blank"))
-            beer = self.answers.get(request.request_id)
-            if beer is None:
-                beer = beers_pb2.Beer(id=len(self.beers) + 1, name=request.name)
-                added = beers_pb2.BeerAdded(name=request.name)
-                for name in DETAILS:
-                    if name not in ("abv", "ibu") or request.HasField(name):
-                        setattr(beer, name, getattr(request, name))
-                        setattr(added, name, getattr(request, name))
-                beer.added_at.CopyFrom(self._record(beer, request, beer_added=added))
-                self.beers[beer.id] = beer
-                self.answers[request.request_id] = beer
-            if self.lose_answers:
-                self.lose_answers -= 1
-                fail(context, away())
+            beer = self.answers.get(request.request_id) or self._add(request)
+            self._answer(context)
             return beers_pb2.AddBeerResponse(beer=beer)
+
+    def ImportBeers(self, request_iterator: Any, context: Any) -> beers_pb2.ImportBeersResponse:  # noqa: N802
+        response = beers_pb2.ImportBeersResponse()
+        places = itertools.count()
+        for chunk in request_iterator:
+            assert chunk.import_id
+            assert len(chunk.beers) <= 1000
+            self.on_chunk(chunk)
+            with self._lock:
+                if not response.ByteSize():
+                    self._begin(chunk, context)
+                for beer in chunk.beers:
+                    self._import(beer, next(places), response, context)
+        with self._lock:
+            self._answer(context)
+        return response
+
+    def _import(self, beer: Any, index: int, response: beers_pb2.ImportBeersResponse, context: Any) -> None:
+        assert beer.request_id
+        if beer.name in self.breaks_on:
+            fail(context, bug())
+        if not beer.name.strip():
+            response.refused += 1
+            if len(response.failures) < 1000:
+                response.failures.add(index=index, field="name", reason="must not be blank")
+        elif beer.request_id in self.answers:
+            response.already_added += 1
+        else:
+            self._add(beer)
+            response.added += 1
 
     def RenameBeer(self, request: Any, context: Any) -> beers_pb2.RenameBeerResponse:  # noqa: N802
         with self._lock:
@@ -221,6 +243,23 @@ class FakeService(beers_pb2_grpc.BeersServiceServicer):
         with self._lock:
             self._news.notify_all()
 
+    def _add(self, request: Any) -> beers_pb2.Beer:
+        beer = beers_pb2.Beer(id=len(self.beers) + 1, name=request.name)
+        added = beers_pb2.BeerAdded(name=request.name)
+        for name in DETAILS:
+            if name not in ("abv", "ibu") or request.HasField(name):
+                setattr(beer, name, getattr(request, name))
+                setattr(added, name, getattr(request, name))
+        beer.added_at.CopyFrom(self._record(beer, request, beer_added=added))
+        self.beers[beer.id] = beer
+        self.answers[request.request_id] = beer
+        return beer
+
+    def _answer(self, context: Any) -> None:
+        if self.lose_answers:
+            self.lose_answers -= 1
+            fail(context, away())
+
     def _begin(self, request: Any, context: Any) -> None:
         self.calls.append(request)
         failure = self.failures.popleft() if self.failures else None
@@ -270,6 +309,10 @@ def away(retry_after: float = 0.0) -> Status:
     retry.retry_delay.FromTimedelta(timedelta(seconds=retry_after))
     reason = ErrorInfo(reason="SERVICE_UNAVAILABLE", domain="beers")
     return status(grpc.StatusCode.UNAVAILABLE, "no service instance answers", reason, retry)
+
+
+def bug() -> Status:
+    return status(grpc.StatusCode.INTERNAL, "something went wrong, id 4711", ErrorInfo(reason="INTERNAL"))
 
 
 def invalid(field: str, why: str) -> Status:

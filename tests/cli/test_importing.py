@@ -6,13 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
+import threading
 from pathlib import Path
 
 import grpc
 import pytest
-from google.rpc.error_details_pb2 import ErrorInfo
 
+from grpc_bridge.proto.beers.v1 import beers_pb2
 from tests.cli.conftest import Run
 from tests.cli.fake_service import FakeService, away, status
 
@@ -70,27 +70,64 @@ def test_json_lines_from_standard_input_are_recognised(service: FakeService, bee
     assert service.beers[1].ibu == 44
 
 
-def test_rows_without_an_answer_are_sent_again_with_the_same_id(
+def test_rows_without_an_answer_are_sent_again_with_the_same_ids(
     service: FakeService, beers: Run, tmp_path: Path
 ) -> None:
-    service.failures.append(None)  # the question for the highest id
-    service.failures.extend([away()] * 150)
-    service.lose_answers = 20
-    result = beers("import", write(tmp_path / "beers.csv", 100))
-    assert result.out == "100 rows read: 100 added, 0 already there, 0 refused.\n"
-    assert len(service.beers) == 100
+    service.failures.extend([away()] * 3)
+    service.lose_answers = 2
+    document = beers("import", "--json", write(tmp_path / "beers.csv", 9000)).document
+    # Of rows whose answer was lost nobody can tell any more which run of the import added them.
+    assert document["added"] + document["already_there"] == document["read"] == 9000
+    assert document["refused"] == 0
+    assert [service.beers[beer_id].name for beer_id in sorted(service.beers)] == [f"Beer {n}" for n in range(9000)]
 
 
-def test_a_bug_of_the_service_costs_one_row(service: FakeService, beers: Run) -> None:
-    bug = status(grpc.StatusCode.INTERNAL, "something went wrong, id 4711", ErrorInfo(reason="INTERNAL"))
-    service.failures.extend([None, bug])
-    result = beers("import", "-", stdin=b"name\nA\nB\n")
-    assert "1 added, 0 already there, 1 refused" in result.out
-    assert "4711" in result.err
+def test_rows_travel_in_order_in_messages_of_a_thousand_or_a_megabyte(
+    service: FakeService, beers: Run, tmp_path: Path
+) -> None:
+    file = tmp_path / "beers.csv"
+    sent: list[beers_pb2.ImportBeersRequest] = []
+    service.on_chunk = sent.append
+    beers("import", write(file, 4500))
+    assert [len(chunk.beers) for chunk in sent] == [1000, 1000, 1000, 1000, 500]
+    assert len({chunk.import_id for chunk in sent}) == 2
+    again = list(sent)
+    sent.clear()
+    beers("import", str(file))
+    assert sent == again
+    sent.clear()
+    file.write_text("name,description\n" + "".join(f"{number},{'x' * 300_000}\n" for number in range(10)))
+    beers("import", str(file))
+    assert [len(chunk.beers) for chunk in sent] == [3, 3, 3, 1]
+
+
+def test_all_refused_rows_are_reported_though_an_answer_tells_only_of_a_thousand(
+    service: FakeService, beers: Run
+) -> None:
+    names = [b"" if number % 2 else b"A" for number in range(6000)]
+    stdin = b"name,abv\n" + b"".join(b"%s,5\n" % name for name in names)
+    document = beers("import", "-", "--json", stdin=stdin).document
+    assert (document["read"], document["added"], document["already_there"], document["refused"]) == (
+        6000,
+        3000,
+        0,
+        3000,
+    )
+    assert [refusal["line"] for refusal in document["refusals"]] == list(range(3, 6003, 2))
+    assert len(service.beers) == 3000
+
+
+def test_a_bug_of_the_service_costs_one_row(service: FakeService, beers: Run, tmp_path: Path) -> None:
+    service.breaks_on = {"Beer 0", "Beer 2499"}
+    result = beers("import", write(tmp_path / "beers.csv", 2500))
+    assert "2,500 rows read" in result.out
+    assert "2 refused" in result.out
+    assert "line 2: something went wrong, id 4711" in result.err
+    assert "line 2501: something went wrong, id 4711" in result.err
+    assert len(service.beers) == 2498
 
 
 def test_after_its_patience_it_gives_up_and_says_how_to_go_on(service: FakeService, beers: Run, tmp_path: Path) -> None:
-    service.failures.append(None)
     service.failures.extend([away()] * 100_000)
     result = beers("import", write(tmp_path / "beers.csv", 100), "--patience", "0.5")
     assert result.status == 1
@@ -98,17 +135,35 @@ def test_after_its_patience_it_gives_up_and_says_how_to_go_on(service: FakeServi
     assert "Run the same command again" in result.err
 
 
-def test_without_permission_it_stops_at_once(service: FakeService, beers: Run, tmp_path: Path) -> None:
-    service.failures.extend([None, status(grpc.StatusCode.PERMISSION_DENIED, "you may not")])
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (grpc.StatusCode.PERMISSION_DENIED, "you may not"),
+        (grpc.StatusCode.UNIMPLEMENTED, "is no beers service, or one of an older version"),
+    ],
+)
+def test_what_trying_again_does_not_change_stops_it_at_once(
+    service: FakeService, beers: Run, tmp_path: Path, code: grpc.StatusCode, words: str
+) -> None:
+    service.failures.append(status(code, "you may not"))
     result = beers("import", write(tmp_path / "beers.csv", 100))
     assert result.status == 1
-    assert "you may not" in result.err
+    assert words in result.err
+    assert not service.beers
 
 
 def test_an_interrupted_import_ends_with_130_and_goes_on_where_it_was(
     service: FakeService, beers: Run, tmp_path: Path
 ) -> None:
     file = write(tmp_path / "beers.csv", 20_000)
+    arrived, go_on = threading.Event(), threading.Event()
+
+    def wait_in_the_second_segment(_chunk: beers_pb2.ImportBeersRequest) -> None:
+        if len(service.beers) >= 5000:
+            arrived.set()
+            go_on.wait(20)
+
+    service.on_chunk = wait_in_the_second_segment
     with subprocess.Popen(
         [sys.executable, "-m", "beers_cli", "import", file],
         env=os.environ | {"BEERS_ADDRESS": service.address},
@@ -117,20 +172,19 @@ def test_an_interrupted_import_ends_with_130_and_goes_on_where_it_was(
         stderr=subprocess.PIPE,
         text=True,
     ) as program:
-        deadline = time.monotonic() + 20
-        while len(service.beers) < 100 and time.monotonic() < deadline:
-            time.sleep(0.01)
+        assert arrived.wait(20)
         program.send_signal(signal.SIGINT)
         _, err = program.communicate(timeout=20)
+    go_on.set()
     assert program.returncode == 130
     assert "Traceback" not in err
     assert "Not finished." in err
-    before = len(service.beers)
-    assert before < 20_000
-    (tmp_path / "beers.csv").unlink()
-    result = beers("import", write(tmp_path / "beers.csv", before))
-    assert "0 refused" in result.out
-    assert len({(beer.name) for beer in service.beers.values()}) == len(service.beers)
+    assert "4,000 added" in err
+    service.on_chunk = lambda _chunk: None
+    document = beers("import", "--json", file).document
+    assert document["already_there"] >= 5000
+    assert document["added"] + document["already_there"] == 20_000
+    assert len({beer.name for beer in service.beers.values()}) == len(service.beers) == 20_000
 
 
 @pytest.mark.usefixtures("service")

@@ -67,6 +67,27 @@ def test_many_beers_are_added_together_or_not_at_all(beers: Any) -> None:
         beers.get_many([1, 3])
 
 
+def test_beers_are_imported_each_by_itself_and_counted(beers: Any, service: Process) -> None:
+    rows: list[dict[str, Any]] = [
+        {"name": f"beer {number}", "request_id": f"import/{number}"} for number in range(1000)
+    ]
+    assert beers.import_beers(rows) == {"added": 1000, "already_added": 0, "refused": []}
+    rows[1] = {"name": "beer 1", "abv": -1, "request_id": "another"}
+    refused = [{"index": 1, "field": "abv", "reason": "must be a number from 0 to 100"}]
+    assert beers.import_beers(rows) == {"added": 0, "already_added": 999, "refused": refused}
+    assert beers.execute([{"method": "import_beers", "kwargs": {"beers": rows}}, {"method": "ping"}]) == [
+        {"result": {"added": 0, "already_added": 999, "refused": refused}, "error": None},
+        {"result": beers.ping(), "error": None},
+    ]
+    assert beers.ping()["head"] == 1000
+    with pytest.raises(RemoteError, match="InvalidField beers: must be a list of at most 1000 beers"):
+        beers.import_beers([*rows, {}])
+    service.await_line("command", 3)
+    lines = [line for line in service.lines() if line.get("method") == "import_beers"]
+    counts = [(line["added"], line["already_added"], line["refused"]) for line in lines]
+    assert counts[:2] == [(1000, 0, 0), (0, 999, 1)]
+
+
 def test_pages_follow_each_other_and_refuse_other_arguments(beers: Any) -> None:
     beers.add_many([{"name": f"beer {number}", "style": "IPA"} for number in range(5)])
     first = beers.list(page_size=3, style="ipa")

@@ -11,8 +11,9 @@ import pytest
 from beers_service.domain import commands
 from beers_service.domain.commands import Command
 from beers_service.domain.errors import DeadlinePassed, OutcomeUnknown, Overloaded, StoreUnavailable
+from beers_service.ports import StoredAnswer
 from beers_service.store.memory import MemoryStore, MemoryTransaction
-from beers_service.writer import WAITING, Outcome, Request, Writer
+from beers_service.writer import BATCH, WAITING, Outcome, Request, Writer
 
 PATIENCE = 10
 """Seconds after which a test gives up."""
@@ -192,6 +193,40 @@ def test_a_command_that_cannot_be_stored_does_not_take_the_others_with_it(store:
     assert [event.request_id for event in store.events(0, 10)] == ["a", "b"]
 
 
+def test_one_command_that_cannot_be_stored_costs_a_thousand_others_a_few_transactions(
+    store: GatedStore, writer: Writer
+) -> None:
+    attempts = 0
+
+    def picky(transaction: MemoryTransaction) -> None:
+        nonlocal attempts
+        attempts += 1
+        if "700" in transaction.given:
+            raise ValueError("cannot be stored")
+
+    store.before_commit = picky
+    outcomes = writer.submit([request(str(number)) for number in range(1000)])
+    assert [number for number, outcome in enumerate(outcomes) if not isinstance(outcome, list)] == [700]
+    assert [event.request_id for event in store.events(0, 1000)] == [str(n) for n in range(1000) if n != 700]
+    assert attempts < 25
+
+
+def test_a_single_caller_may_bring_more_than_a_batch_and_it_is_one_transaction(
+    store: GatedStore, writer: Writer
+) -> None:
+    assert len(writer.submit([request(str(number)) for number in range(2 * BATCH)])) == 2 * BATCH
+    assert store.batches == [2 * BATCH]
+
+
+def test_whoever_needs_no_beers_gets_the_stored_answer_to_what_was_answered_before(writer: Writer) -> None:
+    (first,) = writer.settle([request("a")])
+    assert isinstance(first, list)
+    (again,) = writer.settle([request("a")])
+    assert isinstance(again, StoredAnswer)
+    assert again.beers == ((1, 1),)
+    assert writer.submit([request("a")]) == [first]
+
+
 def test_a_leader_that_is_killed_leaves_nobody_waiting(store: GatedStore, writer: Writer) -> None:
     def killed(_transaction: MemoryTransaction) -> None:
         store.before_commit = lambda _transaction: None
@@ -221,3 +256,11 @@ def test_a_fingerprint_knows_the_command_and_nothing_else() -> None:
     ]
     assert len({fingerprint(command) for command in (add, *different)}) == 5
     assert fingerprint(add, 0) != fingerprint(add)
+
+
+def test_a_fingerprint_stays_what_it_is_since_stores_hold_those_of_last_week() -> None:
+    def fingerprint(command: Command, version: int | None = None) -> str:
+        return Request((command,), "id", "conversation", expected_version=version).fingerprint()
+
+    assert fingerprint(commands.add("Punk", abv=5)) == "38e0d1bb3d931fa46a5f1d7e14c72dfe"
+    assert fingerprint(commands.update(1, {"style": "IPA", "abv": None}), 3) == "e325588530b1ce6f868514ba9bb4e38c"
