@@ -1,14 +1,14 @@
 """The end of the log, kept here for all who watch: one tail of the bus in a process, however many watchers.
 
-A watcher holds nothing but its position. What lies in the ring it takes from there, what is older it reads page by page
-from the service, and at the end it waits. So a slow one costs a page and not a queue, and there is no hand-over between
-catching up and following. What the bus does not bring (a message lost, a connection broken) leaves a gap in the
-positions, which is filled from the service.
+What lies in the ring a watcher takes from there; what is older is read from the service, page by page; at the end it
+waits. What the bus does not bring (a message lost, a connection broken) leaves a gap in the positions, which is filled
+from the service.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from structlog.typing import FilteringBoundLogger
 
 from grpc_bridge import presenting
 from grpc_bridge.bus import Bus, backoff
-from grpc_bridge.errors import CallFailed, invalid_field
+from grpc_bridge.errors import CallFailed
 from grpc_bridge.identifiers import identifiers
 from grpc_bridge.link import LinkLost
 from grpc_bridge.proto.beers.v1 import beers_pb2 as v1
@@ -36,10 +36,8 @@ PAGE = 200
 PAGES_AT_ONCE = 4
 """How many pages are read at the same time, for all watchers together: they are what catching up costs in memory."""
 
-_LONGEST_POSITION = 19  # digits
-_RESPONSE_EVENTS = 100
-_RESPONSE_BYTES = 256 * 1024
-_SHARED_RESPONSES = 64
+AT_ONCE = 100
+"""How many events of the ring are handed out at once, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +81,12 @@ class Feed:
     Args:
         bus: The way to the service and to the broker.
         logger: Where troubles are told.
-        checkpoint_interval: Seconds after which a watcher that was told nothing is told how far it has come.
         patience: Seconds that a page may take, and the tail to be ready.
     """
 
-    def __init__(self, bus: Bus, logger: FilteringBoundLogger, *, checkpoint_interval: float, patience: float) -> None:
+    def __init__(self, bus: Bus, logger: FilteringBoundLogger, *, patience: float) -> None:
         self._bus = bus
         self._logger = logger
-        self._checkpoint_interval = checkpoint_interval
         self._patience = patience
         self._loop = asyncio.get_running_loop()
         self._identifier = identifiers()
@@ -100,7 +96,6 @@ class Feed:
         self._end = 0  # the position of the ring's last event, or of the one before its first
         self._target = 0  # up to which the ring is to be filled from the service
         self._last_pong = 0  # the head as the ping before last told it
-        self._shared: dict[tuple[int, int, int], bytes] = {}
         self._pages = asyncio.Semaphore(PAGES_AT_ONCE)
         self._watchers = 0
         self._watched = asyncio.Event()
@@ -121,80 +116,60 @@ class Feed:
         """End every watch, and refuse new ones: the server is stopping."""
         self._draining = True
         self._wake()
+        self._ready.set()  # also for those who wait for the broker
 
     async def head(self) -> Head:
         """Return where the log ends now; raises `CallFailed` if the service does not say."""
         pong = await self._call("ping", {})
         return Head(pong["log_id"], pong["head"])
 
-    async def watch(self, head: Head, after: int, wanted: Filter) -> AsyncGenerator[bytes, None]:
-        """Yield WatchBeersResponses, serialized, from behind the position *after* on, for ever.
+    @asynccontextmanager
+    async def watched(self) -> AsyncIterator[None]:
+        """Have the feed follow the log within the block.
+
+        Raises:
+            CallFailed: If the broker is away for longer than our patience.
+        """
+        self._watchers += 1
+        self._abandoned.clear()
+        self._watched.set()
+        try:
+            if not await _within(self._patience, self._ready):
+                raise CallFailed("BrokerUnavailable", (), "the message broker is away; try again")
+            yield
+        finally:
+            self._watchers -= 1
+            if not self._watchers:
+                self._watched.clear()
+                self._abandoned.set()
+
+    async def next(self, head: Head, position: int, wanted: Filter, seconds: float) -> tuple[Sequence[Event], int]:
+        """Return what is wanted of the events after *position*, and up to where that is all.
+
+        Where nothing has happened after it, wait for that; what comes back after so many *seconds* without is the
+        position itself.
 
         Args:
             head: Where the log ended when the watch began.
-            after: A position in that log.
-            wanted: What is to be told.
+            position: In that log.
+            wanted: Which events.
+            seconds: How long to wait.
 
         Raises:
             CallFailed: If the server stops, the service does not answer, or it has another log now.
         """
-        self._enter()
-        try:
-            if not await _within(self._patience, self._ready):
-                raise CallFailed("BrokerUnavailable", (), "the message broker is away; try again")
-            async for response in self._steps(head, after, wanted):
-                yield response
-        finally:
-            self._leave()
-
-    async def _steps(self, head: Head, position: int, wanted: Filter) -> AsyncGenerator[bytes, None]:
-        caught_up = False
-        due = self._loop.time() + self._checkpoint_interval
-        while True:
-            changed = self._changed
-            self._require_open(head)
-            if not caught_up and position >= head.position:
-                caught_up = True
-                yield _response(head.log_id, position, caught_up=v1.CaughtUp(position=position))
-            elif position >= self._end:
-                if not await _within(due - self._loop.time(), changed):
-                    yield _response(head.log_id, position, checkpoint=v1.Checkpoint(position=position))
-                else:
-                    continue
-            else:
-                events, through = await self._next(position, wanted)
-                for part in _parts(events):
-                    position = through if part[-1] is events[-1] else part[-1].position
-                    yield self._told(head.log_id, position, part)
-                position = through
-                if not events:
-                    if self._loop.time() < due:
-                        continue
-                    yield _response(head.log_id, position, checkpoint=v1.Checkpoint(position=position))
-            due = self._loop.time() + self._checkpoint_interval
-
-    async def _next(self, position: int, wanted: Filter) -> tuple[Sequence[Event], int]:
-        """Return what is wanted of the next events after *position*, and up to where that is all."""
+        self._require_open(head)
+        if position >= self._end and not await _within(seconds, self._changed):
+            return (), position
+        self._require_open(head)
+        if position >= self._end:  # something else has changed
+            return (), position
         start = self._end - len(self._ring)
-        if position >= start:
-            first = position - start
-            events = [self._ring[index] for index in range(first, min(first + _RESPONSE_EVENTS, len(self._ring)))]
-            return [event for event in events if wanted.wants(event)] if wanted else events, events[-1].position
-        return await self._page(position, wanted)
-
-    def _told(self, log_id: str, through: int, events: Sequence[Event]) -> bytes:
-        """Return the response with *events*, made once for all watchers that are told the same."""
-        key = (events[0].position, len(events), through)
-        response = self._shared.get(key)
-        if response is None:
-            told = v1.BeerEvents(events=[event.message for event in events])
-            response = _response(log_id, through, events=told)
-            # Only what has no holes is told to others as well.
-            if through - events[0].position == len(events) - 1:
-                if len(self._shared) == _SHARED_RESPONSES:
-                    self._shared.clear()
-                self._shared[key] = response
-        return response
+        if position < start:
+            return await self._page(position, wanted)
+        first = position - start
+        events = [self._ring[index] for index in range(first, min(first + AT_ONCE, len(self._ring)))]
+        return [event for event in events if wanted.wants(event)] if wanted else events, events[-1].position
 
     async def _page(self, after: int, wanted: Filter) -> tuple[Sequence[Event], int]:
         """Read events from the service: those behind *after*, and up to where they are all that is wanted."""
@@ -217,17 +192,6 @@ class Feed:
             raise out_of_range(head.position, Head(self._log_id, self._end), "the catalogue has another log now")
 
     # ── Filling the ring ─────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _enter(self) -> None:
-        self._watchers += 1
-        self._abandoned.clear()
-        self._watched.set()
-
-    def _leave(self) -> None:
-        self._watchers -= 1
-        if not self._watchers:
-            self._watched.clear()
-            self._abandoned.set()
 
     async def _follow_always(self) -> None:
         attempts = 0
@@ -268,7 +232,6 @@ class Feed:
         """Begin an empty ring behind the position *end*."""
         self._ring.clear()
         self._size = 0
-        self._shared.clear()
         self._end = self._target = self._last_pong = end
         self._wake()
 
@@ -347,51 +310,15 @@ class Feed:
         self._changed = asyncio.Event()
 
 
-def resume_token(log_id: str, position: int) -> str:
-    """Return what resumes a watch behind *position*: the id of the event there."""
-    return f"{log_id}:{position}"
-
-
-def position_of(token: str, head: Head) -> int:
-    """Return the position behind which *token* resumes.
-
-    Raises:
-        CallFailed: If it is no token, or one of another log than that of *head*.
-    """
-    log_id, _, position = token.rpartition(":")
-    if not log_id or not position.isascii() or not position.isdecimal() or len(position) > _LONGEST_POSITION:
-        reason = "is no resume token; take it from a response, or the id of an event"
-        raise invalid_field("resume_token", reason)
-    if log_id != head.log_id:
-        raise out_of_range(int(position), head, f"resume_token belongs to another log, {log_id}")
-    return int(position)
+def _event(envelope: Mapping[str, Any]) -> Event:
+    message = presenting.event(envelope)
+    return Event(envelope["position"], envelope["beer_id"], envelope["type"], message, message.ByteSize())
 
 
 def out_of_range(position: int, head: Head, why: str) -> CallFailed:
     """Return the failure of a watch that cannot begin, or go on, behind *position*."""
     message = f"{why}; this log is {head.log_id} and ends at {head.position}"
     return CallFailed("PositionOutOfRange", (str(position), str(head.position), head.log_id), message)
-
-
-def _event(envelope: Mapping[str, Any]) -> Event:
-    message = presenting.event(envelope)
-    return Event(envelope["position"], envelope["beer_id"], envelope["type"], message, message.ByteSize())
-
-
-def _parts(events: Sequence[Event]) -> Iterator[Sequence[Event]]:
-    """Yield *events* in responses that are not too large; none is empty."""
-    start = size = 0
-    for index, event in enumerate(events):
-        if index > start and (size + event.size > _RESPONSE_BYTES or index - start == _RESPONSE_EVENTS):
-            yield events[start:index]
-            start, size = index, 0
-        size += event.size
-    if events:
-        yield events[start:]
-
-
-def _response(log_id: str, position: int, **response: Any) -> bytes:
-    return v1.WatchBeersResponse(resume_token=resume_token(log_id, position), **response).SerializeToString()
 
 
 async def _within(seconds: float, event: asyncio.Event) -> bool:

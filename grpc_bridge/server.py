@@ -19,6 +19,7 @@ from grpc_bridge.feed import Feed
 from grpc_bridge.health import Health
 from grpc_bridge.probing import Prober
 from grpc_bridge.settings import Settings
+from grpc_bridge.watching import Watches
 
 _LARGEST_REQUEST = 8 * 1024 * 1024
 """Bytes. More than gRPC's 4 MB, so that of a text that is far too long the service can say which one it is."""
@@ -68,12 +69,7 @@ class Bridge:
             patience=settings.broker_patience,
             clock=loop.time,
         )
-        self._feed = Feed(
-            self._bus,
-            logger,
-            checkpoint_interval=settings.watch_checkpoint,
-            patience=settings.default_deadline,
-        )
+        self._feed = Feed(self._bus, logger, patience=settings.default_deadline)
         self._health = Health((servicer.SERVICE, seed_servicer.SERVICE))
         self._reception = Reception(
             max_calls=settings.max_calls,
@@ -148,8 +144,9 @@ class Bridge:
                 ("grpc.http2.min_ping_interval_without_data_ms", _KEEPALIVE_ALLOWED * 1000),
             ]
         )
+        watches = Watches(self._feed, checkpoint_interval=settings.watch_checkpoint)
         served: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {
-            servicer.SERVICE: servicer.BeersServicer(self._bus, self._feed).methods(reception),
+            servicer.SERVICE: servicer.BeersServicer(self._bus, self._feed, watches).methods(reception),
             seed_servicer.SERVICE: seed_servicer.SeedServicer(self._bus).methods(reception),
             health.SERVICE: self._health.methods(),
         }

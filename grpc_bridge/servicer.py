@@ -15,10 +15,11 @@ from grpc_bridge import presenting
 from grpc_bridge.bus import Caller
 from grpc_bridge.calls import Call, Reception
 from grpc_bridge.errors import invalid_field
-from grpc_bridge.feed import Feed, Filter, Head, out_of_range, position_of
+from grpc_bridge.feed import Feed, Filter, Head, out_of_range
 from grpc_bridge.identifiers import identifiers
 from grpc_bridge.importing import Import
 from grpc_bridge.proto.beers.v1 import beers_pb2 as v1
+from grpc_bridge.watching import Watches, position_of
 
 SERVICE = "beers.v1.BeersService"
 
@@ -40,11 +41,14 @@ _Versioned = v1.RenameBeerRequest | v1.UpdateBeerRequest | v1.RemoveBeerRequest 
 
 
 class BeersServicer:
-    """Serves beers.v1.BeersService by calling the service through *bus*, and from *feed*."""
+    """Serves beers.v1.BeersService by calling the service through *bus*, and *feed* for those who watch."""
 
-    def __init__(self, bus: Caller, feed: Feed, new_request_id: Callable[[], str] | None = None) -> None:
+    def __init__(
+        self, bus: Caller, feed: Feed, watches: Watches, new_request_id: Callable[[], str] | None = None
+    ) -> None:
         self._bus = bus
         self._feed = feed
+        self._watches = watches
         self._new_request_id = new_request_id or identifiers()
 
     def methods(self, reception: Reception) -> "dict[str, grpc.RpcMethodHandler[Any, Any]]":
@@ -144,7 +148,7 @@ class BeersServicer:
         """Follow the log."""
         wanted = _filter(request)
         head = await self._feed.head()
-        async with aclosing(self._feed.watch(head, _start(request, head), wanted)) as responses:
+        async with aclosing(self._watches.watch(head, _start(request, head), wanted)) as responses:
             async for response in responses:
                 yield response
 
