@@ -90,7 +90,7 @@ class Segment:
 
 
 class Importer:
-    """Sends rows to the service in order, and reads the next segment while one is on its way.
+    """Sends rows to the service in order, a segment at a time.
 
     A segment without an answer (the service or the way to it is down) is sent again, with the same request ids and ever
     longer pauses. That is why `kill -9` of the service in the middle of an import costs time and nothing else.
@@ -124,13 +124,9 @@ class Importer:
             Failure: If no answer came for too long, or the service will have none of it.
         """
         with _held_interrupts() as self._raise_if_interrupted:
-            segments = self._segments(rows, source)
-            segment = next(segments, None)
-            while segment is not None:
-                call = self._begin(segment)
-                following = next(segments, None)
-                self._finish(segment, call)
-                segment = following
+            # One after the other: reading on may wait for a slow pipe, and a call that failed would wait with it.
+            for segment in self._segments(rows, source):
+                self._finish(segment)
 
     def _segments(self, rows: Iterator[Row | Refused], source: Source) -> Iterator[Segment]:
         lines: list[int] = []
@@ -150,16 +146,12 @@ class Importer:
         if beers:
             yield Segment(lines, beers, source.read)
 
-    def _begin(self, segment: Segment) -> Any:
-        return self._catalogue.begin_import(segment.chunks())
-
-    def _finish(self, segment: Segment, call: Any) -> None:
-        """See to it that every row of *segment*, which *call* has begun to send, is accounted for."""
+    def _finish(self, segment: Segment) -> None:
+        """See to it that every row of *segment* is accounted for."""
         left = deque([segment])
         while left:
             part = left.popleft()
-            answer = self._answer(part, call or self._begin(part))
-            call = None
+            answer = self._answer(part)
             if isinstance(answer, ImportBeersResponse):
                 left.extendleft(self._take(part, answer))
             elif len(part.beers) == 1:
@@ -171,11 +163,12 @@ class Importer:
         self._position = segment.position
         self._look()
 
-    def _answer(self, segment: Segment, call: Any) -> ImportBeersResponse | Problem:
+    def _answer(self, segment: Segment) -> ImportBeersResponse | Problem:
         """Return the answer to *segment*, sent again if need be, or what the service has against it."""
         started = time.monotonic()
         attempt = 1
         while True:
+            call = self._catalogue.begin_import(segment.chunks())
             error = self._wait(call)
             if error is None:
                 response: ImportBeersResponse = call.result()
@@ -190,7 +183,6 @@ class Importer:
                 raise Failure(f"No answer for {self._patience:g} s. {failure.message}", failure.hint, **failure.facts)
             self._pause(delay_before(attempt, problem.retry_after))
             attempt += 1
-            call = self._begin(segment)
 
     def _take(self, segment: Segment, response: ImportBeersResponse) -> list[Segment]:
         """Take *response* in; return the rows whose refusals it does not tell, if there are any."""
