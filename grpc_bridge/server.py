@@ -117,6 +117,8 @@ class Bridge:
                 ("grpc.so_reuseport", int(settings.reuse_port)),
                 ("grpc.max_receive_message_length", _LARGEST_REQUEST),
                 ("grpc.max_send_message_length", -1),
+                # gRPC would otherwise let a fast client fill ever larger windows: one import alone took 60 MB.
+                ("grpc.http2.bdp_probe", 0),
             ]
         )
         served: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {
