@@ -142,6 +142,8 @@ class Bridge:
                 ("grpc.keepalive_timeout_ms", _KEEPALIVE * 1000),
                 ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.http2.min_ping_interval_without_data_ms", _KEEPALIVE_ALLOWED * 1000),
+                # gRPC would otherwise let a fast client fill ever larger windows: one import alone took 60 MB.
+                ("grpc.http2.bdp_probe", 0),
             ]
         )
         watches = Watches(self._feed, checkpoint_interval=settings.watch_checkpoint)
