@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from sqlalchemy import Connection
 from structlog.typing import FilteringBoundLogger
 
 from beers_runtime import configuration
+from beers_runtime.configuration import ConfigurationError
 from beers_service.broker import BROKER_ERRORS, Broker, backoff, drop
 from beers_service.consuming import ConsumingLoop, changed_queue
 from beers_service.domain.errors import OutcomeUnknown, StoreUnavailable
@@ -143,6 +145,9 @@ class Subscribe(Entrypoint):
                 self._order = LogOrder(desk, head) if self._strict else AnyOrder(desk, head)
                 self._order.start(self.container.spawn_managed_thread)
                 self._loop.start()
+        except ConfigurationError:
+            # Raised further, it would end the container as well, and be printed with all its history.
+            self.container.kill(sys.exc_info())
         finally:
             # Its failure ends the container, which comes back to us: nobody may kill the thread that does that.
             self._thread = None
@@ -211,9 +216,7 @@ subscribe = Subscribe.decorator
 def _url(config: dict[str, Any], database: str) -> str:
     if "://" in database:
         return str(configuration.substituted("database", database, os.environ))
-    if database not in config and database in os.environ:
-        return os.environ[database]
-    return configuration.text(config, database)
+    return configuration.text({**os.environ, **config}, database)
 
 
 def _logger_of(config: dict[str, Any]) -> FilteringBoundLogger:
