@@ -2,12 +2,12 @@
 
 import logging
 import os
-import sys
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import amqp
 import structlog
+from eventlet import spawn_n
 from eventlet.event import Event as Signal
 from nameko.exceptions import ContainerBeingKilled
 from nameko.extensions import Entrypoint
@@ -145,9 +145,10 @@ class Subscribe(Entrypoint):
                 self._order = LogOrder(desk, head) if self._strict else AnyOrder(desk, head)
                 self._order.start(self.container.spawn_managed_thread)
                 self._loop.start()
-        except ConfigurationError:
-            # Raised further, it would end the container as well, and be printed with all its history.
-            self.container.kill(sys.exc_info())
+        except ConfigurationError as error:
+            # Raised further, it would end the container as well, and be printed with all its history. Not from here:
+            # the container kills the threads that it manages, this one too.
+            spawn_n(self.container.kill, (type(error), error, None))
         finally:
             # Its failure ends the container, which comes back to us: nobody may kill the thread that does that.
             self._thread = None
