@@ -1,4 +1,4 @@
-"""A Nameko service that follows the catalogue through the kit, and fails, crashes and dawdles when its table says so."""
+"""A Nameko service that follows the catalogue through the kit; it fails, crashes and dawdles when a file says so."""
 
 import os
 import time
