@@ -137,10 +137,13 @@ class DeadLetterQueue:
                 channel = RequestChannel(connection)
                 channel.open()
                 yield channel
-                # The answer says that the broker has seen all acknowledgements.
-                connection.close()
             finally:
-                drop(connection)
+                # The answer says that the broker has seen all acknowledgements, and has put everything else back.
+                try:
+                    if connection.connected:
+                        connection.close()
+                finally:
+                    drop(connection)
         except amqp.exceptions.NotFound as error:
             raise QueueUnusable(f"there is no queue {self._queue}") from error
         except Unconfirmed as error:

@@ -130,7 +130,8 @@ def writing(engine: Engine) -> Iterator[Connection]:
         try:
             yield connection
         except BaseException:
-            transaction.rollback()
+            if transaction.is_active:  # a subscriber's handler may have ended it
+                transaction.rollback()
             raise
         try:
             transaction.commit()
