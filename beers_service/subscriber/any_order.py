@@ -18,7 +18,7 @@ TICK = 0.25
 """Seconds between two looks of the one who keeps the inbox small and whole."""
 
 LOOKS = 6
-"""After so many times the patience without any progress the catalogue is asked whether the log is longer."""
+"""After so many times the patience in silence the catalogue is asked whether the log is longer."""
 
 OVERDUE = 30.0
 """Seconds after which an event that should have come back from its retry queue counts as lost."""
@@ -41,6 +41,8 @@ class AnyOrder:
         self._in_hand: Counter[int] = Counter()
         self._skipped: set[int] = set()
         self._changed = True
+        # After a start the first look is due soon: the silence may be an old one.
+        self._heard = time.monotonic() - desk.patience * (LOOKS - 1)
         self._keeper: Any = None
         self._keeping = GreenPool(1)
 
@@ -50,6 +52,7 @@ class AnyOrder:
 
     def on_message(self, channel: amqp.Channel, message: Any) -> None:
         """Take a message; see `consuming.ConsumingLoop`."""
+        self._heard = time.monotonic()
         self._hands.spawn(self._desk.take, channel, message, self._settle)
 
     def finish(self) -> None:
@@ -98,17 +101,14 @@ class AnyOrder:
         """Move the mark, and fetch what is missing, until stopped."""
         patience = self._desk.patience
         suspect, since = 0, 0.0
-        # After a start the first look is due soon: the last one may have been interrupted.
-        mark, moved = -1, time.monotonic() - patience * (LOOKS - 1)
         hurry = self._head > 0
         while not self._desk.loop.stopping:
             try:
                 if self._skipped or self._changed:
-                    before, mark = mark, self._move_mark()
-                    moved = time.monotonic() if -1 < before < mark else moved
-                if time.monotonic() - moved > patience * LOOKS:
+                    self._move_mark()
+                if time.monotonic() - self._heard > patience * LOOKS:
+                    self._heard = time.monotonic()
                     self._head = max(self._head, self._desk.ask(self._desk.catalogue.head).head)
-                    moved = time.monotonic()
                 missing = self._desk.inbox.first_missing(self._head, time.time() - OVERDUE)
                 if missing is None:
                     suspect, hurry = 0, False
@@ -125,13 +125,13 @@ class AnyOrder:
                 self._desk.logger.exception("inbox not kept")
             self._desk.loop.wait(0 if hurry else TICK)
 
-    def _move_mark(self) -> int:
+    def _move_mark(self) -> None:
         self._changed = False
         skipped, self._skipped = self._skipped, set()
         try:
             if skipped:
                 self._desk.inbox.skip(sorted(skipped))
-            return self._desk.inbox.move_mark()
+            self._desk.inbox.move_mark()
         except BaseException:
             self._skipped |= skipped
             self._changed = True

@@ -197,7 +197,8 @@ class Inbox:
         """
         with reading(self._engine) as connection:
             expected: int = connection.execute(select(consumers.c.mark).where(self._me)).scalar_one() + 1
-            beyond = select(events).where(self._mine, events.c.position >= expected).order_by(events.c.position)
+            columns = (events.c.position, events.c.state, events.c.due)
+            beyond = select(*columns).where(self._mine, events.c.position >= expected).order_by(events.c.position)
             rows = connection.execute(beyond.limit(_SCAN)).all()
         for row in rows:
             if row.position != expected or _is_lost(row, overdue):

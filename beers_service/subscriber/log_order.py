@@ -38,6 +38,8 @@ class LogOrder:
         # The mark in the inbox, and how far we have come: events that nobody wants lie between.
         self._mark = self._reached = -1
         self._next_look_at_parked = 0.0
+        # After a start the first look is due soon: the silence may be an old one.
+        self._heard = time.monotonic() - desk.patience * (LOOKS - 1)
 
     def start(self, spawn: Spawn) -> None:
         """Begin to settle what comes."""
@@ -45,6 +47,7 @@ class LogOrder:
 
     def on_message(self, channel: amqp.Channel, message: Any) -> None:
         """Take a message; see `consuming.ConsumingLoop`."""
+        self._heard = time.monotonic()
         self._arrived.put((channel, message))
 
     def finish(self) -> None:
@@ -55,8 +58,7 @@ class LogOrder:
             self._thread.kill()
 
     def _work_always(self) -> None:
-        # After a start the first look is due soon: the last one may have been interrupted.
-        looked, seen = time.monotonic() - self._desk.patience * (LOOKS - 1), -1
+        seen = -1
         while not self._desk.loop.stopping:
             self._busy = True
             pause = GLANCE
@@ -67,8 +69,9 @@ class LogOrder:
                 if self._head > self._reached:
                     self._fill(self._head)
                 pause = self._try_parked()
-                if time.monotonic() - looked > self._desk.patience * LOOKS:
-                    seen, looked = self._look(seen), time.monotonic()
+                if time.monotonic() - self._heard > self._desk.patience * LOOKS:
+                    self._heard = time.monotonic()
+                    seen = self._look(seen)
             except Stopped:
                 return
             except (StoreUnavailable, OutcomeUnknown, *NOT_TAKEN) as error:
