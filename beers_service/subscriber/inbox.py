@@ -279,7 +279,8 @@ def _is_lost(row: Any, overdue: float) -> bool:
 def _require_sound(connection: Connection) -> None:
     """Raise `HandlerFailed` if a handler has gone on after an error of PostgreSQL's.
 
-    PostgreSQL answers the commit of a failed transaction with a silent rollback: the event would be lost.
+    PostgreSQL answers the commit of a failed transaction with a silent rollback: nobody would know until the position
+    is missed.
     """
     driver: Any = connection.connection.dbapi_connection
     if connection.dialect.name == "postgresql" and driver.info.transaction_status != TRANSACTION_STATUS_INTRANS:

@@ -1,6 +1,7 @@
 """The kit for other services: an event has its effect, and has it once, whatever happens to whom."""
 
 import json
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -361,11 +362,12 @@ def test_a_handler_that_goes_on_after_an_error_of_postgresql_is_tried_again_and_
 ) -> None:
     followed = followed_on_postgresql
     start()
-    followed.start()
+    process = followed.start()
     followed.tell("swallow-1")
     followed.add(1)
     followed.await_effects(1)
     assert followed.tries(1) == 2
+    process.await_line("event failed")  # at once, and not only when it is missed
 
 
 def test_a_subscriber_starts_before_the_service_and_waits_for_it(start: Start, followed: Followed) -> None:
@@ -435,6 +437,24 @@ def test_a_database_that_cannot_be_one_stops_the_start_with_one_line(
     assert process.wait() == 78
     assert f"beers: {named}" in process.text
     assert "s3cret" not in process.text
+
+
+def test_a_service_under_nameko_run_with_a_configuration_of_its_own_follows_as_well(
+    start: Start, followed: Followed, fresh_amqp_uri: str
+) -> None:
+    start()
+    config = followed.folder / "own.yaml"
+    config.write_text(f"AMQP_URI: {fresh_amqp_uri}\nFOLLOWING_DATABASE_URL: {followed.url}\n")
+    process = followed.start_process(
+        "-m", "nameko", "run", "--config", str(config), "tests.service.following:Following",
+        ready=False, FOLLOWING_FOLDER=str(followed.folder),
+    )  # fmt: skip
+    eventually(lambda: "event='consuming'" in process.text)
+    followed.tell("fail-1", "1")
+    followed.add(2)
+    followed.await_effects(1, 2)
+    process.signal(signal.SIGINT)
+    assert process.wait() == 0
 
 
 def test_a_stop_does_not_wait_for_a_catalogue_that_is_away(start: Start, followed: Followed) -> None:
