@@ -139,15 +139,7 @@ class Inbox:
         open_again = update(events).where(*mine, events.c.state != DONE).values(state=DONE, due=0)
         if connection.execute(open_again).rowcount:
             return True
-        row = {"consumer": self._consumer, "position": position, "state": DONE, "attempts": 0, "due": 0}
-        if not connection.execute(self._insert(events).values(row).on_conflict_do_nothing()).rowcount:
-            return False
-        # Read after the insert: a row that another process deletes has moved the mark before.
-        mark = connection.execute(select(consumers.c.mark).where(self._me)).scalar_one()
-        if position <= mark:
-            connection.execute(delete(events).where(*mine))
-            return False
-        return True
+        return self._enter(connection, position, {"state": DONE, "attempts": 0, "due": 0})
 
     def skip(self, positions: Collection[int]) -> None:
         """Make events done that need no handler."""
@@ -161,13 +153,23 @@ class Inbox:
     def set_aside(self, position: int, state: str, attempts: int, due: float = 0) -> None:
         """Note that an event is `WAITING` until *due* (seconds since 1970), or `DEAD`; what is done stays so."""
         noted = {"state": state, "attempts": attempts, "due": round(due * 1000)}
-        row = self._insert(events).values(consumer=self._consumer, position=position, **noted)
+        known = update(events).where(self._mine, events.c.position == position, events.c.state != DONE).values(noted)
         with self.transaction() as connection:
-            connection.execute(
-                row.on_conflict_do_update(
-                    index_elements=["consumer", "position"], set_=noted, where=events.c.state != DONE
-                )
-            )
+            # Without a row it may be done: another copy of it was handled, and the mark has passed it.
+            if not connection.execute(known).rowcount:
+                self._enter(connection, position, noted)
+
+    def _enter(self, connection: Connection, position: int, noted: dict[str, Any]) -> bool:
+        """Add a row for an event that has none and is beyond the mark; return False if it is not so."""
+        row = self._insert(events).values(consumer=self._consumer, position=position, **noted)
+        if not connection.execute(row.on_conflict_do_nothing()).rowcount:
+            return False
+        # Read after the insert: a row that another process deletes has moved the mark before.
+        mark = connection.execute(select(consumers.c.mark).where(self._me)).scalar_one()
+        if position <= mark:
+            connection.execute(delete(events).where(self._mine, events.c.position == position))
+            return False
+        return True
 
     def move_mark(self) -> int:
         """Move the mark to where everything up to it is done, delete what it makes superfluous, and return it."""

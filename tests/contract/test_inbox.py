@@ -111,6 +111,17 @@ def test_what_waits_for_its_retry_is_not_missing_until_it_is_overdue(inbox: Inbo
     assert not claim(inbox, 1)
 
 
+@pytest.mark.parametrize("state", [WAITING, DEAD])
+def test_a_copy_that_failed_is_not_set_aside_when_another_was_handled_and_forgotten(
+    inbox: Inbox, engine: Engine, state: str
+) -> None:
+    assert claim(inbox, 1)
+    assert inbox.move_mark() == 1
+    inbox.set_aside(1, state, 1, due=1000)
+    assert rows(engine) == []
+    assert not claim(inbox, 1)
+
+
 def test_the_mark_passes_a_dead_event_which_can_still_be_claimed_once(inbox: Inbox, engine: Engine) -> None:
     inbox.set_aside(1, DEAD, 3)
     assert claim(inbox, 2)
