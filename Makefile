@@ -17,9 +17,12 @@ help: ## list the targets
 
 # ── Running ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+# Other Nameko services to run beside it, as module:Class.
+WITH ?=
+
 # `exec`: a signal to make reaches the program itself, and make waits until it has stopped what it started.
-run: $(VENV)/run.stamp ## start RabbitMQ, the service and the bridge; Ctrl-C stops them (PORT=8000, AMQP_URI=, DATABASE_URL=)
-	@exec $(BIN)/beers up
+run: $(VENV)/run.stamp ## start RabbitMQ, the service and the bridge; Ctrl-C stops them (PORT=8000, AMQP_URI=, DATABASE_URL=, WITH=)
+	@exec $(BIN)/beers up $(foreach service,$(WITH),--with $(service))
 
 # ── Testing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 

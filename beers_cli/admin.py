@@ -1,18 +1,21 @@
-"""`beers admin`: one-off work on the store itself, past the service."""
+"""`beers admin`: one-off work on the store itself and on the broker's queues, past the service."""
 
+import sys
 from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 
+from beers_cli import dead_letters
 from beers_cli.failure import Failure
-from beers_cli.options import AsJson, print_json
+from beers_cli.options import AmqpUri, AsJson, broker_uri, print_json
 from beers_cli.progress import Progress
 from beers_runtime import configuration
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-commands = typer.Typer(no_args_is_help=True, help="Look after the store: bring it up to date, check it, rebuild it.")
+commands = typer.Typer(no_args_is_help=True, help="Look after the store and the queues.")
+commands.add_typer(dead_letters.commands, name="dead-letters")
 
 DatabaseUrl = Annotated[
     str,
@@ -60,6 +63,62 @@ def rebuild(*, database_url: DatabaseUrl = "", as_json: AsJson = False) -> None:
         print_json({"beers": count})
     else:
         typer.echo(f"{count:,} beers rebuilt from the log.")
+
+
+@commands.command()
+def replay(
+    *,
+    first: Annotated[int, typer.Option("--from", min=1, metavar="POSITION", help="The first position.")],
+    queue: Annotated[str, typer.Option("--to-queue", metavar="NAME", help="The queue; it has to be there.")],
+    last: Annotated[
+        int | None, typer.Option("--to", min=1, metavar="POSITION", help="The last position; by default that of now.")
+    ] = None,
+    types: Annotated[
+        list[str] | None, typer.Option("--type", metavar="TYPE", help="Only such events; may be given again.")
+    ] = None,
+    database_url: DatabaseUrl = "",
+    amqp_uri: AmqpUri = "",
+    as_json: AsJson = False,
+) -> None:
+    """Send past events to one queue alone, in the order of the log.
+
+    A subscriber of the kit drops those that it has handled, and fetches those that it lacks by itself: this is for
+    others.
+    """
+    if not queue:
+        raise typer.BadParameter("--to-queue must name a queue")
+    if last is not None and last < first:
+        raise typer.BadParameter("--to must not lie before --from")
+    uri = broker_uri(amqp_uri)
+    with _Store(database_url) as store:
+        from beers_service.broker import Broker  # noqa: PLC0415 - no other command needs it
+        from beers_service.domain.events import EVENT_TYPES  # noqa: PLC0415
+        from beers_service.ports import PublishingFailed  # noqa: PLC0415
+
+        known = [kind.__name__ for kind in EVENT_TYPES]
+        if unknown := sorted(set(types or ()) - set(known)):
+            raise typer.BadParameter(f"--type must be one of {', '.join(known)}; not {unknown[0]}")
+        positions = range(first, sys.maxsize if last is None else last + 1)
+        sent = 0
+
+        def on_window(done: int, position: int) -> None:
+            nonlocal sent
+            sent = done
+            progress.update(done, position)
+
+        try:
+            with Progress("sent", None) as progress:
+                count = store.module.replay(store.url, Broker(uri, 0), queue, positions, types or (), on_window)
+        except PublishingFailed as error:
+            hint = (
+                "Whatever reads it has to be started once, which makes the queue." if "no queue" in str(error) else ""
+            )
+            where = configuration.without_password(uri)
+            raise Failure(f"After {sent:,} events {where} took no more: {error}.", hint) from error
+    if as_json:
+        print_json({"events": count, "queue": queue})
+    else:
+        typer.echo(f"{count:,} events sent to {queue}.")
 
 
 class _Store:

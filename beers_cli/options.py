@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from beers_cli.failure import Failure
+from beers_runtime import configuration
 
 if TYPE_CHECKING:
     from beers_cli.client import Catalogue
@@ -44,6 +45,12 @@ Address = Annotated[
 Timeout = Annotated[
     float, typer.Option(metavar="SECONDS", callback=_timeout, help="How long to wait, tries again included.")
 ]
+AmqpUri = Annotated[
+    str,
+    typer.Option(
+        metavar="URI", envvar="AMQP_URI", help="RabbitMQ; by default that of config.yaml.", show_default=False
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of a table.")]
 # What the protocol can carry; which of it makes sense, the service says.
 INT64 = {"min": -(2**63), "max": 2**63 - 1}
@@ -77,6 +84,14 @@ def connect(address: str, timeout: float) -> "Catalogue":
     from beers_cli.client import Catalogue  # noqa: PLC0415
 
     return Catalogue(address, timeout)
+
+
+def broker_uri(given: str) -> str:
+    """Return the AMQP URI that was *given*, else that of the configuration."""
+    try:
+        return configuration.amqp_uri({"AMQP_URI": given} if given else configuration.load())
+    except configuration.ConfigurationError as error:
+        raise Failure(f"{error}.", "Name the broker with --amqp-uri or AMQP_URI.") from error
 
 
 def load_grpc() -> None:

@@ -4,7 +4,7 @@ import asyncio
 import fcntl
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -28,8 +28,8 @@ _ANSWER_WITHIN = 5.0
 _SLACK = 5.0
 """Seconds on top of GRACE before a part that was told to stop is killed."""
 
-_PROGRAMS = {"service": "beers_service", "bridge": "grpc_bridge"}
-"""What runs beside the broker, in the order of starting, and the modules that are these programs."""
+_PROGRAMS = {"service": ["beers_service"], "bridge": ["grpc_bridge"]}
+"""What runs beside the broker, in the order of starting: modules that are programs, with their arguments."""
 _COLOURS = {"service": "green", "bridge": "cyan"}
 
 commands = typer.Typer()
@@ -42,12 +42,21 @@ def up(
         int | None, typer.Option(min=1, max=65535, help="Where to listen.", envvar="PORT", show_default="8000")
     ] = None,
     data: Annotated[Path, typer.Option(help="The folder for everything that is kept.", file_okay=False)] = Path("var"),
+    beside: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--with",
+            metavar="MODULE:CLASS",
+            help="Another Nameko service to run beside it, such as examples.taplist:TapList; may be given again.",
+        ),
+    ] = None,
 ) -> None:
     """Run beers on this machine: RabbitMQ, the service and the gRPC bridge, until Ctrl-C.
 
     AMQP_URI names a RabbitMQ that runs already, DATABASE_URL a store; without them both are private and lie under
     the data folder, where the next run finds them again.
     """
+    programs = _programs(beside or [])
     environment = dict(os.environ) | ({"PORT": str(port)} if port else {})
     try:
         config = configuration.load(environ=environment)
@@ -76,13 +85,13 @@ def up(
         parts = [
             Program(
                 name,
-                [sys.executable, "-m", module],
+                [sys.executable, "-m", *arguments],
                 environment,
                 patience=grace + _SLACK,
                 trace=folder / f"{name}.pid",
                 on_line=output.line,
             )
-            for name, module in _PROGRAMS.items()
+            for name, arguments in programs.items()
         ]
         address = reachable(host, port)
         supervisor = Supervisor(
@@ -94,6 +103,20 @@ def up(
             on_serving=lambda: _say_what_next(address, environment["AMQP_URI"], output.say),
         )
         asyncio.run(supervisor.run())
+
+
+def _programs(beside: Sequence[str]) -> dict[str, list[str]]:
+    """Return what to run beside the broker: our own programs, and the Nameko services *beside* them."""
+    programs = dict(_PROGRAMS)
+    for service in beside:
+        module, separator, attribute = service.partition(":")
+        if not (separator and module and attribute.isidentifier()):
+            raise typer.BadParameter(f"--with must be MODULE:CLASS, such as examples.taplist:TapList; not {service!r}")
+        name = attribute.lower()
+        if name in programs or name == Broker.name:
+            raise typer.BadParameter(f"--with {service}: there is a part called {name} already")
+        programs[name] = ["beers_service", "--service", service]
+    return programs
 
 
 def _given(config: Mapping[str, object], name: str, default: str, environment: Mapping[str, str]) -> str | None:
@@ -127,10 +150,10 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _stop_left_over(folder: Path, say: Callable[[str], None]) -> None:
-    for name in _PROGRAMS:
-        trace = processes.Trace.read(folder / f"{name}.pid")
+    for file in sorted(folder.glob("*.pid")):
+        trace = processes.Trace.read(file)
         if trace is not None and trace.alive():
-            say(f"stopping the {name} that an earlier run left behind (process {trace.pid})")
+            say(f"stopping the {file.stem} that an earlier run left behind (process {trace.pid})")
             trace.stop(_SLACK)
 
 

@@ -43,7 +43,7 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> d
         raise ConfigurationError(f"{file} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(document, dict):
         raise ConfigurationError(f"{file} must be a mapping of names to values")
-    return {name: _substituted(name, value, environ) for name, value in document.items()}
+    return {name: substituted(name, value, environ) for name, value in document.items()}
 
 
 def text(config: Mapping[str, object], name: str) -> str:
@@ -107,11 +107,12 @@ def _find(environ: Mapping[str, str]) -> Path:
     return here if here.exists() else Path(__file__).parents[1] / "config.yaml"
 
 
-def _substituted(name: str, value: object, environ: Mapping[str, str]) -> object:
+def substituted(name: str, value: object, environ: Mapping[str, str]) -> object:
+    """Return *value*, that of *name*, with every ``${NAME:default}`` in it replaced."""
     if isinstance(value, dict):
-        return {key: _substituted(f"{name}.{key}", item, environ) for key, item in value.items()}
+        return {key: substituted(f"{name}.{key}", item, environ) for key, item in value.items()}
     if isinstance(value, list):
-        return [_substituted(name, item, environ) for item in value]
+        return [substituted(name, item, environ) for item in value]
     if not isinstance(value, str) or "${" not in value:
         return value
     replaced = _VARIABLE.sub(lambda found: environ.get(found["name"], found["default"]), value)

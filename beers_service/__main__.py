@@ -1,4 +1,4 @@
-"""Runs the service: ``python -m beers_service``.
+"""Runs the service: ``python -m beers_service``; with ``--service module:Class`` any other Nameko service.
 
 It does what ``nameko run`` does and what that lacks: the logs, a limit to the time that stopping may take, a second
 signal that does not wait, one line instead of a traceback when the configuration is at fault.
@@ -18,11 +18,13 @@ eventlet.debug.hub_exceptions(False)  # noqa: FBT003 - its only argument
 
 # Everything below has to find the patched modules.
 import argparse  # noqa: E402
+import importlib  # noqa: E402
 import os  # noqa: E402
 import signal  # noqa: E402
 import socket  # noqa: E402
 import sys  # noqa: E402
 from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
 
 from nameko.containers import ServiceContainer  # noqa: E402
 
@@ -36,20 +38,33 @@ def main() -> int:
     """Run the service until a signal stops it; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m beers_service", description="Run the Nameko service of beers.")
     parser.add_argument("--config", type=Path, help="the configuration file (default: config.yaml)")
+    parser.add_argument("--service", metavar="MODULE:CLASS", help="another Nameko service, to be run in its place")
     arguments = parser.parse_args()
     try:
         config = configuration.load(arguments.config)
-        return _serve(config)
+        return _serve(config, _service_class(arguments.service) if arguments.service else BeersService)
     except ConfigurationError as error:
         sys.stderr.write(f"beers: {error}\n")
         return EXIT_CONFIGURATION
 
 
-def _serve(config: dict[str, object]) -> int:
+def _service_class(name: str) -> Any:
+    """Return the Nameko service that *name*, a module and a class, names."""
+    module, _, attribute = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, ValueError, AttributeError) as error:
+        raise ConfigurationError(f"--service {name}: {error}") from error
+    if not isinstance(found, type) or not isinstance(getattr(found, "name", None), str):
+        raise ConfigurationError(f"--service {name} must name a class with a name, as in examples.taplist:TapList")
+    return found
+
+
+def _serve(config: dict[str, object], service_class: Any) -> int:
     configuration.integer(config, "max_workers", 1, 10_000)
     grace = configuration.number(config, "GRACE", 0, 3600)
-    logger = logger_of(config)
-    container = ServiceContainer(BeersService, config)
+    logger = logger_of(config, "service" if service_class is BeersService else service_class.name)
+    container = ServiceContainer(service_class, config)
     started = stopping = False
 
     def stop_when_told() -> None:

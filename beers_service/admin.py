@@ -1,24 +1,27 @@
-"""One-off work on the store: bring its schema up to date, check it, fold the beers anew from the log.
+"""One-off work on the store: bring its schema up to date, check it, fold the beers anew, tell a queue of the past.
 
 None of it needs the service to stop. While `rebuild` runs, commands wait, and those that wait too long are refused
 unharmed.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
 from sqlalchemy import Connection, Engine, delete, func, insert, select
 
+from beers_service.broker import Broker
 from beers_service.domain.beer import Beer, fold
+from beers_service.publisher import AmqpPublisher
 from beers_service.store import codec, migrations, schema
 from beers_service.store.engine import connect, reading, writing
 from beers_service.store.event_log import read_beers, read_head
 from beers_service.store.migrations import Migration
+from beers_service.store.reader import SqlReader
 
 Progress = Callable[[int, int], None]
-"""Called with how many beers are done and how many there are."""
+"""Called with how many beers are done and how many there are, unless somebody says otherwise."""
 
 _PAGE = 500
 
@@ -96,6 +99,48 @@ def rebuild(database_url: str, progress: Progress) -> int:
         if problems:
             raise LookupError(problems[0])
     return done
+
+
+def replay(
+    database_url: str,
+    broker: Broker,
+    queue: str,
+    positions: range,
+    types: Collection[str],
+    progress: Progress,
+) -> int:
+    """Send past events to one queue alone, in the order of the log, and return how many they were.
+
+    Args:
+        database_url: The store.
+        broker: Where the queue is.
+        queue: Its name.
+        positions: The first position, and the one after the last.
+        types: The types of events to send; none: all.
+        progress: Called with how many were sent, and the position of the last.
+
+    Raises:
+        ConfigurationError: If the URL is malformed or the store is not at the newest revision.
+        LookupError: If the log does not reach to the first position.
+        PublishingFailed: If the queue is not there or the broker did not take them all; *progress* tells how far it
+            came.
+        StoreUnavailable: If the store does not answer.
+    """
+    reader = SqlReader(_open(database_url))
+    head = reader.head()
+    if positions.start > head.position:
+        raise LookupError(f"the log ends at position {head.position}, before {positions.start}")
+    publisher = AmqpPublisher(broker, head.log_id, queue)
+    after, count = positions.start - 1, 0
+    try:
+        while window := [event for event in reader.events(after, _PAGE, types) if event.position in positions]:
+            publisher.publish(window)
+            after = window[-1].position
+            count += len(window)
+            progress(count, after)
+    finally:
+        publisher.close()
+    return count
 
 
 def _open(database_url: str) -> Engine:

@@ -37,26 +37,28 @@ class Broker:
 
     def __init__(self, uri: str, heartbeat: int, **options: Any) -> None:
         self._uri = uri
-        self._heartbeat = heartbeat
+        self.heartbeat = heartbeat
         self._options = options
 
     def connect(self) -> amqp.Connection:
         """Return a new connection; raises one of `BROKER_ERRORS` if there is none to be had."""
-        description = Connection(self._uri, heartbeat=self._heartbeat, connect_timeout=CONNECT_TIMEOUT, **self._options)
+        description = Connection(self._uri, heartbeat=self.heartbeat, connect_timeout=CONNECT_TIMEOUT, **self._options)
         connection = description.transport.establish_connection()
         # The limit of reads is set to the same value, so that neither changes that of the other on the shared socket.
         connection.transport.sock.settimeout(SEND_TIMEOUT)
         return connection
 
 
-def send(channel: amqp.Channel, body: bytes, exchange: str, routing_key: str, **properties: Any) -> None:
-    """Publish a message without waiting for anything but the socket.
+def send(
+    channel: amqp.Channel, body: bytes, exchange: str, routing_key: str, *, mandatory: bool = False, **properties: Any
+) -> None:
+    """Publish a message without waiting for anything but the socket; if *mandatory*, it comes back for want of a queue.
 
     Unlike `amqp.Channel.basic_publish` it does not read from the connection on the way, which only the one green
     thread that drains it may do.
     """
     message = Message(body, **properties)
-    channel.send_method(spec.Basic.Publish, "Bssbb", (0, exchange, routing_key, False, False), message)
+    channel.send_method(spec.Basic.Publish, "Bssbb", (0, exchange, routing_key, mandatory, False), message)
 
 
 def drop(connection: amqp.Connection) -> None:

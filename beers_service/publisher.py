@@ -5,7 +5,8 @@ from collections.abc import Iterable
 
 import amqp
 
-from beers_service.broker import BROKER_ERRORS, Broker, drop, send
+from beers_service.broker import BROKER_ERRORS, Broker, drop
+from beers_service.confirms import Confirms, Unconfirmed
 from beers_service.envelope import EXCHANGE, message
 from beers_service.ports import PublishingFailed, StoredEvent
 
@@ -14,35 +15,35 @@ CONFIRM_TIMEOUT = 15
 
 
 class AmqpPublisher:
-    """Publishes to the exchange ``beers.events``; see `ports.EventPublisher`.
-
-    It counts confirms by itself: kombu's ``confirm_publish`` waits after every single message.
+    """Publishes to the exchange ``beers.events``, or to one queue alone; see `ports.EventPublisher`.
 
     Args:
         broker: Where to publish.
         log_id: The log that the events are of.
+        queue: The queue that gets the events instead of the exchange; it has to be there.
     """
 
-    def __init__(self, broker: Broker, log_id: str) -> None:
+    def __init__(self, broker: Broker, log_id: str, queue: str = "") -> None:
         self._broker = broker
         self._log_id = log_id
+        self._queue = queue
         self._connection: amqp.Connection | None = None
-        self._channel: amqp.Channel | None = None
-        self._published = 0
-        self._confirmed = 0
-        self._outstanding: set[int] = set()
-        self._refused = False
+        self._confirms: Confirms | None = None
 
     def publish(self, events: Iterable[StoredEvent]) -> None:
         """Publish *events* in order and return once all of them are confirmed; raises `PublishingFailed`."""
         try:
-            channel = self._channel or self._open()
+            confirms = self._confirms or self._open()
             for event in events:
                 body, properties = message(event, self._log_id)
-                self._published += 1
-                self._outstanding.add(self._published)
-                send(channel, body, EXCHANGE, type(event.data).__name__, **properties)
-            self._await_confirms()
+                if self._queue:
+                    confirms.publish(body, "", self._queue, mandatory=True, **properties)
+                else:
+                    confirms.publish(body, EXCHANGE, type(event.data).__name__, **properties)
+            self._await_confirms(confirms)
+        except Unconfirmed as error:
+            self.close()
+            raise PublishingFailed(str(error)) from error
         except BROKER_ERRORS as error:
             self.close()
             raise PublishingFailed(f"the broker did not take the events: {error or type(error).__name__}") from error
@@ -64,37 +65,20 @@ class AmqpPublisher:
         """Let go of the broker without waiting for it."""
         if self._connection is not None:
             drop(self._connection)
-        self._connection = self._channel = None
+        self._connection = self._confirms = None
 
-    def _open(self) -> amqp.Channel:
+    def _open(self) -> Confirms:
         self._connection = self._broker.connect()
         channel = self._connection.channel()
-        channel.exchange_declare(EXCHANGE, "topic", durable=True, auto_delete=False)
-        channel.confirm_select()
-        channel.events["basic_ack"].add(self._on_ack)
-        channel.events["basic_nack"].add(self._on_nack)
-        self._published = self._confirmed = 0
-        self._outstanding = set()
-        self._refused = False
-        self._channel = channel
-        return channel
+        if not self._queue:
+            channel.exchange_declare(EXCHANGE, "topic", durable=True, auto_delete=False)
+        self._confirms = Confirms(channel)
+        return self._confirms
 
-    def _await_confirms(self) -> None:
+    def _await_confirms(self, confirms: Confirms) -> None:
         deadline = time.monotonic() + CONFIRM_TIMEOUT
-        while self._outstanding and not self._refused:
+        while outstanding := confirms.outstanding:
             remaining = deadline - time.monotonic()
             if remaining <= 0 or self._connection is None:
-                raise TimeoutError(f"{len(self._outstanding)} events not confirmed within {CONFIRM_TIMEOUT} s")
+                raise TimeoutError(f"{outstanding} events not confirmed within {CONFIRM_TIMEOUT} s")
             self._connection.drain_events(timeout=remaining)
-        if self._refused:
-            raise amqp.exceptions.MessageNacked
-
-    def _on_ack(self, delivery_tag: int, multiple: bool) -> None:  # noqa: FBT001 - py-amqp calls it so
-        if multiple:
-            self._outstanding.difference_update(range(self._confirmed + 1, delivery_tag + 1))
-            self._confirmed = delivery_tag
-        else:
-            self._outstanding.discard(delivery_tag)
-
-    def _on_nack(self, _delivery_tag: int, _multiple: bool) -> None:  # noqa: FBT001 - py-amqp calls it so
-        self._refused = True

@@ -15,14 +15,11 @@ Stock clients notice no difference. What is different, and why:
 
 import inspect
 import logging
-import time
 from functools import partial
 from typing import Any
 
 import amqp
 import orjson
-from amqp import spec
-from eventlet.event import Event
 from nameko.exceptions import (
     ContainerBeingKilled,
     IncorrectSignature,
@@ -34,18 +31,15 @@ from nameko.extensions import Entrypoint, SharedExtension
 from structlog.typing import FilteringBoundLogger
 
 from beers_runtime import configuration, logs
-from beers_runtime.configuration import ConfigurationError
 from beers_service import incoming
-from beers_service.broker import BROKER_ERRORS, SEND_TIMEOUT, Broker, backoff, drop, interrupt, send
+from beers_service.broker import BROKER_ERRORS, Broker, send
+from beers_service.consuming import ConsumingLoop, queue_arguments
+from beers_service.dead_letters import Verdict, dead_letters_of, letter_of
 from beers_service.incoming import CONTENT_TYPE, Message
-from beers_service.unreadable import RequestChannel, tolerate
 
 EXCHANGE = "nameko-rpc"
 DEAD_LETTERS_MAXIMUM = 100_000
 """How many messages the dead-letter queue keeps; the oldest go first."""
-
-GOODBYE = 3
-"""Seconds that the broker has to answer our goodbye."""
 
 
 class RequestConsumer(SharedExtension):
@@ -56,23 +50,25 @@ class RequestConsumer(SharedExtension):
 
     def __init__(self) -> None:
         self._methods: dict[str, Rpc] = {}
-        self._stopping = False
-        self._channel: Any = None
-        self._consumer_tag = ""
-        self._thread: Any = None
-        self._first_attempt = Event()
-        self._stop_requested = Event()
 
     def setup(self) -> None:
         """Read the configuration; see `nameko.extensions.Extension.setup`."""
-        tolerate()
         config = self.container.config
         self._queue = f"rpc-{self.container.service_name}"
-        self._dead_letters = f"{self.container.service_name}.dead-letters"
+        self._dead_letters = dead_letters_of(self.container.service_name)
         self._queue_type = configuration.choice(config, "QUEUE_TYPE", ("classic", "quorum"))
-        self._heartbeat = configuration.integer(config, "HEARTBEAT", 1, 3600)
-        self._broker = Broker(configuration.amqp_uri(config), self._heartbeat, ssl=config.get("AMQP_SSL"))
+        heartbeat = configuration.integer(config, "HEARTBEAT", 1, 3600)
         self._logger = logger_of(config)
+        self._loop = ConsumingLoop(
+            self._queue,
+            broker=Broker(configuration.amqp_uri(config), heartbeat, ssl=config.get("AMQP_SSL")),
+            prefetch=self.container.max_workers,
+            prepare=self._declare,
+            on_message=self._on_message,
+            spawn=self.container.spawn_managed_thread,
+            setting=f"QUEUE_TYPE={self._queue_type}",
+            logger=self._logger,
+        )
 
     def register(self, method: "Rpc") -> None:
         """Have the calls of *method* given to it."""
@@ -80,124 +76,30 @@ class RequestConsumer(SharedExtension):
 
     def start(self) -> None:
         """Begin to consume; return once that has succeeded, or has failed and is being tried again."""
-        self._thread = self.container.spawn_managed_thread(self._consume_always, identifier="request consumer")
-        self._first_attempt.wait()
+        self._loop.start()
 
     def stop_consuming(self) -> None:
         """Take no more calls. Those that run go on, and their answers will be sent."""
-        if self._stopping:
-            return
-        self._stopping = True
-        self._stop_requested.send()
-        if self._channel is not None:
-            self._say(self._channel, spec.Basic.Cancel, "sb", (self._consumer_tag, False))
+        self._loop.stop_consuming()
 
     def stop(self) -> None:
         """Part from the broker; the container calls this when all workers have answered."""
-        self.stop_consuming()
-        if self._channel is not None:
-            # Whatever was sent before is processed before the broker answers. The consuming thread reads the answer.
-            self._say(self._channel.connection, spec.Connection.Close, "BsBB", (200, "", 0, 0))
-        self._join(GOODBYE)
+        self._loop.stop()
 
     def kill(self) -> None:
         """Part from the broker at once: what has not been answered will be delivered again."""
-        self._stopping = True
-        self._join(0)
-
-    def _join(self, patience: float) -> None:
-        deadline = time.monotonic() + patience
-        while self._channel is not None and time.monotonic() < deadline:
-            time.sleep(0.01)
-        if self._channel is not None:
-            self._lose(self._channel)
-        if self._thread is not None:
-            self._thread.kill()
-
-    def _consume_always(self) -> None:
-        """Consume until stopped, over as many connections as it takes."""
-        try:
-            self._reconnect_always()
-        finally:
-            # Its failure ends the container, which comes back to us: nobody may kill the thread that does that.
-            self._thread = None
-            self._attempted()
-
-    def _reconnect_always(self) -> None:
-        pauses = backoff()
-        while not self._stopping:
-            began = time.monotonic()
-            try:
-                self._consume()
-            except amqp.exceptions.PreconditionFailed as error:
-                raise ConfigurationError(_changed_queue(error, self._queue_type)) from error
-            except BROKER_ERRORS as error:
-                if self._stopping:
-                    break
-                if time.monotonic() - began > self._heartbeat:
-                    pauses = backoff()
-                pause = next(pauses)
-                self._logger.warning(
-                    "broker connection lost", error=str(error) or type(error).__name__, retry_in=round(pause, 2)
-                )
-                self._attempted()
-                self._stop_requested.wait(pause)
-
-    def _attempted(self) -> None:
-        if not self._first_attempt.ready():
-            self._first_attempt.send()
-
-    def _consume(self) -> None:
-        """Consume on a new connection until it is lost or closed."""
-        connection = self._broker.connect()
-        try:
-            channel = RequestChannel(connection)
-            channel.open()
-            self._declare(channel)
-            channel.basic_qos(0, self.container.max_workers, a_global=False)
-            self._consumer_tag = channel.basic_consume(self._queue, callback=partial(self._on_message, channel))
-            self._channel = channel
-            self._logger.info("consuming", queue=self._queue)
-            self._attempted()
-            heart = self.container.spawn_managed_thread(partial(self._beat, connection), identifier="heartbeat")
-            try:
-                while connection.connected:
-                    try:
-                        connection.drain_events(timeout=SEND_TIMEOUT)
-                    except TimeoutError:
-                        # Nothing came. Whether the broker is still there is the heartbeat's business.
-                        continue
-            finally:
-                heart.kill()
-        finally:
-            self._channel = None
-            drop(connection)
+        self._loop.kill()
 
     def _declare(self, channel: amqp.Channel) -> None:
-        arguments = {"x-queue-type": "quorum"} if self._queue_type == "quorum" else {}
+        arguments = queue_arguments(self._queue_type)
         channel.exchange_declare(EXCHANGE, "topic", durable=True, auto_delete=False)
         channel.queue_declare(self._queue, durable=True, auto_delete=False, arguments=arguments)
         channel.queue_bind(self._queue, EXCHANGE, f"{self.container.service_name}.*")
         limit = {"x-max-length": DEAD_LETTERS_MAXIMUM}
         channel.queue_declare(self._dead_letters, durable=True, auto_delete=False, arguments=arguments | limit)
 
-    def _beat(self, connection: amqp.Connection) -> None:
-        """Exchange heartbeats; end *connection* if the broker misses two of its own."""
-        while connection.connected:
-            time.sleep(self._heartbeat / 4)
-            try:
-                connection.heartbeat_tick()
-            except BROKER_ERRORS as error:
-                self._logger.warning("broker is silent", error=str(error))
-                interrupt(connection)
-                return
-
     def _on_message(self, channel: amqp.Channel, message: Message) -> None:
         """Give a message its worker. Runs in the consuming thread and raises nothing but a broken connection."""
-        if self._stopping:
-            # It was under way when we stopped: another instance, or the next one, takes it.
-            channel.basic_reject(message.delivery_tag, requeue=True)
-            return
         try:
             reply_to = incoming.reply_to(message)
         except incoming.Unanswerable as error:
@@ -259,27 +161,15 @@ class RequestConsumer(SharedExtension):
         except BROKER_ERRORS as broken:
             # The broker will deliver the call again; its request id keeps it from running again.
             self._logger.warning("answer not sent", error=str(broken) or type(broken).__name__)
-            self._lose(channel)
+            self._loop.lose(channel)
         return error
 
     def _bury(self, channel: amqp.Channel, message: Message, reason: str) -> None:
         """Move *message* to the dead-letter queue."""
         self._logger.error("message rejected", reason=reason, routing_key=message.delivery_info["routing_key"])
-        headers = {"x-reason": reason, "x-routing-key": message.delivery_info["routing_key"]}
-        send(channel, message.body, "", self._dead_letters, delivery_mode=2, application_headers=headers)
+        letter = letter_of(message, self._queue, Verdict(reason))
+        send(channel, letter.body, "", self._dead_letters, **letter.properties)
         channel.basic_ack(message.delivery_tag)
-
-    def _say(self, speaker: Any, method: Any, signature: str, arguments: tuple[Any, ...]) -> None:
-        """Send a method whose answer the consuming thread will read."""
-        try:
-            speaker.send_method(method, signature, arguments)
-        except BROKER_ERRORS:
-            self._lose(self._channel)
-
-    def _lose(self, channel: Any) -> None:
-        """End the connection of *channel*, if it has not ended yet; the consuming thread notices."""
-        if channel is not None and channel.connection is not None:
-            interrupt(channel.connection)
 
 
 class Rpc(Entrypoint):
@@ -309,11 +199,11 @@ class Rpc(Entrypoint):
 rpc = Rpc.decorator
 
 
-def logger_of(config: dict[str, Any]) -> FilteringBoundLogger:
-    """Return the logger that the runner put into *config*; under `nameko run`, which has none, make it."""
+def logger_of(config: dict[str, Any], process: str = "service") -> FilteringBoundLogger:
+    """Return the logger that the runner put into *config*; if there is none yet, make it for this *process*."""
     if "LOGGER" not in config:
         config["LOGGER"] = logs.configure(
-            process="service",
+            process=process,
             level=configuration.choice(config, "LOG_LEVEL", logs.LEVELS),
             style=configuration.choice(config, "LOG_FORMAT", logs.STYLES),
         )
@@ -321,10 +211,3 @@ def logger_of(config: dict[str, Any]) -> FilteringBoundLogger:
         logging.getLogger("nameko.containers").setLevel(logging.ERROR)
     logger: FilteringBoundLogger = config["LOGGER"]
     return logger
-
-
-def _changed_queue(error: amqp.exceptions.PreconditionFailed, queue_type: str) -> str:
-    return (
-        f"QUEUE_TYPE={queue_type}: a queue was declared otherwise before ({error.reply_text}); "
-        "set QUEUE_TYPE as it was, or delete the queue once it is empty"
-    )

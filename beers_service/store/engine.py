@@ -37,8 +37,20 @@ SQLITE_PAUSE = 0.005
 """Seconds between two attempts at SQLite's write lock."""
 
 
-def connect(database_url: str) -> Engine:
+def connect(
+    database_url: str,
+    *,
+    setting: str = "DATABASE_URL",
+    application: str = "beers",
+    longest_pause: float = STATEMENT_TIMEOUT,
+) -> Engine:
     """Return an engine for *database_url*, ``sqlite:///path`` or ``postgresql+psycopg2://…``; it connects lazily.
+
+    Args:
+        database_url: The database.
+        setting: What errors call the URL.
+        application: What PostgreSQL shows as the name of its client.
+        longest_pause: Seconds that a transaction may do nothing before PostgreSQL ends it.
 
     Raises:
         ConfigurationError: If the URL is malformed, or of a database or driver that does not work here.
@@ -46,25 +58,23 @@ def connect(database_url: str) -> Engine:
     try:
         url = make_url(database_url)
     except (ArgumentError, ValueError) as error:
-        raise ConfigurationError("DATABASE_URL is no database URL such as sqlite:///var/beers.db") from error
+        raise ConfigurationError(f"{setting} is no database URL such as sqlite:///var/beers.db") from error
     if url.drivername in {"sqlite", "sqlite+pysqlite"}:
-        return _sqlite(url)
+        return _sqlite(url, setting)
     if url.drivername == "postgresql+psycopg2":
-        return _postgresql(url)
+        return _postgresql(url, application, longest_pause)
     raise ConfigurationError(
-        f"DATABASE_URL starts with {url.drivername}://, it must start with sqlite:// or postgresql+psycopg2://"
+        f"{setting} starts with {url.drivername}://, it must start with sqlite:// or postgresql+psycopg2://"
     )
 
 
-def _sqlite(url: URL) -> Engine:
+def _sqlite(url: URL, setting: str) -> Engine:
     if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
-        raise ConfigurationError("DATABASE_URL must name a file, as in sqlite:///var/beers.db")
+        raise ConfigurationError(f"{setting} must name a file, as in sqlite:///var/beers.db")
     try:
         Path(url.database).parent.mkdir(exist_ok=True)
     except OSError as error:
-        raise ConfigurationError(
-            f"DATABASE_URL: cannot create {Path(url.database).parent}: {error.strerror}"
-        ) from error
+        raise ConfigurationError(f"{setting}: cannot create {Path(url.database).parent}: {error.strerror}") from error
     # Without an isolation level the driver begins no transaction by itself, so that ours can be IMMEDIATE.
     engine = sqlalchemy.create_engine(
         url, connect_args={"timeout": SQLITE_BUSY, "isolation_level": None, "check_same_thread": False}
@@ -84,7 +94,7 @@ def _sqlite(url: URL) -> Engine:
     return engine
 
 
-def _postgresql(url: URL) -> Engine:
+def _postgresql(url: URL, application: str, longest_pause: float) -> Engine:
     milliseconds = STATEMENT_TIMEOUT * 1000
     return sqlalchemy.create_engine(
         url,
@@ -95,10 +105,10 @@ def _postgresql(url: URL) -> Engine:
         executemany_mode="values_plus_batch",  # many rows a round trip, also where a row may be there already
         connect_args={
             "connect_timeout": STATEMENT_TIMEOUT,
-            "application_name": "beers",
+            "application_name": application,
             # The server ends what takes too long; the kernel gives up a peer that is gone.
             "options": f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds}"
-            f" -c idle_in_transaction_session_timeout={milliseconds}",
+            f" -c idle_in_transaction_session_timeout={round(longest_pause * 1000)}",
             "keepalives_idle": STATEMENT_TIMEOUT,
             "tcp_user_timeout": milliseconds,
         },
@@ -120,7 +130,8 @@ def writing(engine: Engine) -> Iterator[Connection]:
         try:
             yield connection
         except BaseException:
-            transaction.rollback()
+            if transaction.is_active:  # a subscriber's handler may have ended it
+                transaction.rollback()
             raise
         try:
             transaction.commit()

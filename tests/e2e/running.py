@@ -107,9 +107,9 @@ class Product:
         assert self._running is not None
         return self._running
 
-    def start(self) -> None:
+    def start(self, *options: str) -> None:
         """Start it and wait until it says that it serves."""
-        command = [sys.executable, "-m", "beers_cli", "up", "--port", str(self.port)]
+        command = [sys.executable, "-m", "beers_cli", "up", "--port", str(self.port), *options]
         self._running = Running(command, self.environment, self.folder)
         self._running.wait_for(f"serving on 127.0.0.1:{self.port}")
 

@@ -1,14 +1,16 @@
 """The README, word for word: every snippet is run, in order, as a reader would who has just typed `make run`."""
 
 import re
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.running import ROOT, Product, Running
+from tests.e2e.running import ROOT, Product, Running, until
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -22,6 +24,17 @@ def following(reader: Product) -> Iterator[Running]:
     following.wait_for("Connected to")
     yield following
     following.stop()
+
+
+@pytest.fixture
+def taps(reader: Product) -> Iterator[Running]:
+    """The subscriber of the README that loses nothing."""
+    write(reader, "taps.py")
+    command = f". .venv/bin/activate; exec {block('sh', 'taps:Taps')}"
+    taps = Running(["bash", "-c", command], reader.environment, reader.folder)
+    taps.wait_for('"event":"consuming"')
+    yield taps
+    taps.stop()
 
 
 @pytest.fixture
@@ -65,6 +78,7 @@ def run(reader: Product, script: str, given: str = "") -> str:
     return done.stdout
 
 
+@pytest.mark.usefixtures("taps")
 def test_every_snippet_of_the_readme_does_what_it_says(reader: Product, following: Running) -> None:
     tour = run(reader, block("sh", "beers add", "beers history"))
     assert "renamed Punk IPA → Punk" in tour
@@ -87,6 +101,18 @@ def test_every_snippet_of_the_readme_does_what_it_says(reader: Product, followin
 
     following.wait_for("Duvel", count=2)
     assert [line.split(maxsplit=1)[1] for line in following.lines if re.match(r"\d+ ", line)].count("Punk IPA") == 2
+
+    until(lambda: ("Duvel",) in tapped(reader), "the tap has the last beer")
+    with closing(sqlite3.connect(reader.data / "beers.db")) as store:
+        added = store.execute("SELECT count(*) FROM events WHERE type = 'BeerAdded'").fetchone()
+    until(lambda: len(tapped(reader)) == added[0], "the tap has every beer, once")
+    assert "No letters" in run(reader, block("sh", "dead-letters"))
+
+
+def tapped(reader: Product) -> list[tuple[str]]:
+    """Return what the subscriber that loses nothing has written."""
+    with closing(sqlite3.connect(reader.folder / "var" / "taps.db", timeout=10)) as taps:
+        return taps.execute("SELECT name FROM taps").fetchall()
 
 
 def write(reader: Product, name: str) -> Path:
@@ -112,8 +138,8 @@ def test_the_readme_names_no_target_that_make_does_not_have() -> None:
 
 
 def test_no_block_of_the_readme_goes_untested() -> None:
-    assert len(blocks("sh")) == 6
-    assert len(blocks("python")) == 3
+    assert len(blocks("sh")) == 8
+    assert len(blocks("python")) == 4
 
 
 def test_the_configuration_that_the_readme_names_is_in_the_file() -> None:

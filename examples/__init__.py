@@ -1,0 +1,1 @@
+"""Examples that run: beers to import, and a service that follows the catalogue."""
