@@ -97,20 +97,27 @@ class Calls:
         started = time.monotonic()
         answers: list[Answer] = [None] * len(calls)
         waiting: list[tuple[int, Request]] = []
+        wanted: list[tuple[int, int]] = []
         for index, call in enumerate(calls):
             try:
                 if call.method in _COMMANDS:
+                    # What is read before a command in one message must not show its effect, and what after it must.
+                    self._look_up(wanted, answers)
                     waiting.append((index, _request(call)))
                     continue
-                # What a caller reads in one message after a command must show the command's effect.
                 self._write(waiting, calls, answers)
-                answers[index] = self._import(call) if call.method == _IMPORT else self._read(call)
+                if _is_plain_get(call):
+                    self._check_read(call)
+                    wanted.append((index, fields.beer_id(call.arguments["beer_id"])))
+                else:
+                    answers[index] = self._import(call) if call.method == _IMPORT else self._read(call)
             except BeersError as error:
                 answers[index] = error
             except Exception as error:
                 self._logger.exception("call failed", method=call.method, correlation_id=call.correlation_id)
                 answers[index] = error
         self._write(waiting, calls, answers)
+        self._look_up(wanted, answers)
         for call, answer in zip(calls, answers, strict=True):
             self._log(call, answer, started)
         return [answer.answer() if isinstance(answer, Import) else answer for answer in answers]
@@ -127,6 +134,21 @@ class Calls:
                 answers[index] = represent_beer(outcome[0])
         waiting.clear()
 
+    def _look_up(self, wanted: list[tuple[int, int]], answers: list[Answer]) -> None:
+        """Read the beers that are *wanted*, all at once, and put them in their places."""
+        if not wanted:
+            return
+        try:
+            found = self._reader.beers({beer_id for _, beer_id in wanted})
+            for index, beer_id in wanted:
+                answers[index] = _present(found.get(beer_id), beer_id)
+        except Exception as error:
+            if not isinstance(error, BeersError):
+                self._logger.exception("calls failed", method="get", number=len(wanted))
+            for index, _ in wanted:
+                answers[index] = error
+        wanted.clear()
+
     def _import(self, call: Call) -> Import:
         _check_arguments(_IMPORT_ARGUMENTS, call.method, call.arguments)
         return import_beers(
@@ -138,20 +160,24 @@ class Calls:
         )
 
     def _read(self, call: Call) -> Answer:
+        return self._check_read(call).run(**call.arguments)
+
+    def _check_read(self, call: Call) -> _Method:
         method = self._reads.get(call.method)
         if method is None:
             raise InvalidField("method", f"there is no method {call.method!r}"[:100])
         if call.deadline is not None and call.deadline < time.time():
             raise DeadlinePassed("")
         _check_arguments(method, call.method, call.arguments)
-        return method.run(**call.arguments)
+        return method
 
-    def _get(self, beer_id: object, as_of: object = None) -> Json:
+    def _get(self, beer_id: object, as_of: object) -> Json:
+        """Return the beer as it was; as it is, `_look_up` finds it."""
         identity = fields.beer_id(beer_id)
-        beer = self._reader.beers([identity]).get(identity) if as_of is None else self._past(identity, as_of)
-        if beer is None or beer.removed_at is not None:
-            raise BeerNotFound(str(identity))
-        return represent_beer(beer)
+        answer = _present(self._past(identity, as_of), identity)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     def _past(self, beer_id: int, as_of: object) -> Beer | None:
         """Return the beer as it was at a position or a time; None if it was not there yet."""
@@ -257,6 +283,14 @@ class Calls:
             duration_ms=round((time.monotonic() - started) * 1000, 3),
             **counts,
         )
+
+
+def _is_plain_get(call: Call) -> bool:
+    return call.method == "get" and call.arguments.get("as_of") is None and "beer_id" in call.arguments
+
+
+def _present(beer: Beer | None, beer_id: int) -> Json | BeerNotFound:
+    return BeerNotFound(str(beer_id)) if beer is None or beer.removed_at is not None else represent_beer(beer)
 
 
 def _method(run: Callable[..., Any], *arguments: str) -> _Method:

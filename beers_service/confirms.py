@@ -4,11 +4,16 @@ kombu's ``confirm_publish`` waits after every single message; here whoever publi
 """
 
 import threading
+from collections.abc import Iterable
 from typing import Any
 
 import amqp
 
 from beers_service.broker import send
+from beers_service.frames import Outgoing, publishing
+
+_WRITE = 64 * 1024
+"""Bytes that are gathered before they are written."""
 
 _GLANCE = 0.2
 """Seconds between two looks whether the connection has ended under somebody who waits."""
@@ -52,6 +57,22 @@ class Confirms:
         self._outstanding.add(number)
         send(self._channel, body, exchange, routing_key, mandatory=mandatory, **properties)
         return number
+
+    def publish_all(self, messages: Iterable[Outgoing]) -> None:
+        """Send many messages, in writes of some tens of kilobytes."""
+        connection = self._channel.connection
+        if connection is None:
+            raise ConnectionError("the connection has ended")
+        gathered = bytearray()
+        for message in messages:
+            gathered += publishing(message, self._channel.channel_id, connection.frame_max)
+            self._published += 1
+            self._outstanding.add(self._published)
+            if len(gathered) >= _WRITE:
+                connection.transport.write(gathered)
+                gathered = bytearray()
+        if gathered:
+            connection.transport.write(gathered)
 
     def wait(self, number: int, timeout: float) -> None:
         """Wait until a message is confirmed, while another thread drains the connection; raises `Unconfirmed`."""

@@ -8,6 +8,7 @@ import amqp
 from beers_service.broker import BROKER_ERRORS, Broker, drop
 from beers_service.confirms import Confirms, Unconfirmed
 from beers_service.envelope import EXCHANGE, message
+from beers_service.frames import Outgoing
 from beers_service.ports import PublishingFailed, StoredEvent
 
 CONFIRM_TIMEOUT = 15
@@ -34,12 +35,7 @@ class AmqpPublisher:
         """Publish *events* in order and return once all of them are confirmed; raises `PublishingFailed`."""
         try:
             confirms = self._confirms or self._open()
-            for event in events:
-                body, properties = message(event, self._log_id)
-                if self._queue:
-                    confirms.publish(body, "", self._queue, mandatory=True, **properties)
-                else:
-                    confirms.publish(body, EXCHANGE, type(event.data).__name__, **properties)
+            confirms.publish_all(self._outgoing(event) for event in events)
             self._await_confirms(confirms)
         except Unconfirmed as error:
             self.close()
@@ -66,6 +62,12 @@ class AmqpPublisher:
         if self._connection is not None:
             drop(self._connection)
         self._connection = self._confirms = None
+
+    def _outgoing(self, event: StoredEvent) -> Outgoing:
+        body, properties = message(event, self._log_id)
+        if self._queue:
+            return Outgoing(body, "", self._queue, properties, mandatory=True)
+        return Outgoing(body, EXCHANGE, type(event.data).__name__, properties)
 
     def _open(self) -> Confirms:
         self._connection = self._broker.connect()

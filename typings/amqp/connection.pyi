@@ -10,6 +10,7 @@ class Connection(AbstractChannel):
     host: str
     virtual_host: str
     heartbeat: float | None
+    frame_max: int
     channels: dict[int, AbstractChannel] | None
     server_properties: dict[str, Any]
     def __init__(
