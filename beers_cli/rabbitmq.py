@@ -201,6 +201,8 @@ class RabbitMQNode:
     def freeze(self) -> None:
         """Make the server hang: connections stay open and nothing answers, until `thaw`."""
         self.process.send_signal(signal.SIGSTOP)
+        # All of its threads, not only the one that took the signal.
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED)
 
     def thaw(self) -> None:
         """Let a frozen server go on."""
