@@ -16,6 +16,7 @@ import typer
 from beers_cli import processes
 from beers_cli.failure import Failure
 from beers_cli.options import DEFAULT_ADDRESS
+from beers_cli.output import Output
 from beers_cli.parts import Broker, Part, Program
 from beers_cli.rabbitmq import RabbitMQError, RabbitMQNode
 from beers_cli.supervisor import Supervisor
@@ -30,7 +31,6 @@ _SLACK = 5.0
 
 _PROGRAMS = {"service": "beers_service", "bridge": "grpc_bridge"}
 """What runs beside the broker, in the order of starting, and the modules that are these programs."""
-_COLOURS = {"service": "green", "bridge": "cyan"}
 
 commands = typer.Typer()
 
@@ -59,11 +59,11 @@ def up(
     except configuration.ConfigurationError as error:
         raise Failure(f"{error}.", "Correct it in the environment or in config.yaml.") from error
     folder = data.absolute()
-    output = Output(plain=environment.get("LOG_FORMAT") == "json")
+    plain = environment.get("LOG_FORMAT") == "json"
     environment |= {"PORT": str(port), "PYTHONUNBUFFERED": "1"}
     environment.setdefault("LOG_FORMAT", "console")
     environment["DATABASE_URL"] = given_store or f"sqlite:///{folder / 'beers.db'}"
-    with _locked(folder):
+    with _locked(folder), Output(plain=plain) as output:
         _stop_left_over(folder, output.say)
         _check_port(host, port)
         foundation: list[Part] = []
@@ -214,35 +214,3 @@ def _say_what_next(address: str, broker: str, say: Callable[[str], None]) -> Non
         say(f"  {bus}nameko shell --config config.yaml")
     else:
         say(f"  nameko shell --broker {_without_secret(broker)}")
-
-
-class Output:
-    """Standard output: lines of ours and of the parts, each with who said it in front.
-
-    With *plain* the parts' lines are left as they are, one JSON document each, and ours go to standard error.
-    """
-
-    def __init__(self, *, plain: bool) -> None:
-        self._plain = plain
-        self._colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-        self._closed = False
-
-    def say(self, line: str) -> None:
-        """Write a line of our own."""
-        self.line("beers", line)
-
-    def line(self, name: str, line: str) -> None:
-        """Write a line of the part called *name*."""
-        plain = self._plain and name != "beers"
-        front = "" if plain else f"{name:<8} | "
-        if self._colours and front:
-            front = typer.style(front, fg=_COLOURS.get(name), bold=name == "beers")
-        stream = sys.stderr if self._plain and name == "beers" else sys.stdout
-        if self._closed:
-            return
-        try:
-            stream.write(f"{front}{line}\n")
-            stream.flush()
-        except OSError:
-            # The terminal is gone, or nobody reads any more. That must not keep us from stopping what runs.
-            self._closed = True

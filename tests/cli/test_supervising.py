@@ -17,7 +17,7 @@ from beers_cli import processes, supervisor
 from beers_cli.failure import Failure
 from beers_cli.parts import Program
 from beers_cli.supervisor import Supervisor
-from beers_cli.up import Output, check_broker, reachable
+from beers_cli.up import check_broker, reachable
 
 OBEDIENT = (
     "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM]); print('up', flush=True); "
@@ -281,12 +281,3 @@ def test_a_broker_is_let_in_or_its_refusal_told(amqp_uri: str) -> None:
 )
 def test_the_address_to_call_is_one_that_can_be_called(host: str, address: str) -> None:
     assert reachable(host, 8000) == address
-
-
-def test_json_lines_of_the_parts_stay_json_lines(capfd: pytest.CaptureFixture[str]) -> None:
-    output = Output(plain=True)
-    output.line("service", '{"event": "x"}')
-    output.say("stopped")
-    out, err = capfd.readouterr()
-    assert out == '{"event": "x"}\n'
-    assert err == "beers    | stopped\n"
