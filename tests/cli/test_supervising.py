@@ -24,6 +24,10 @@ OBEDIENT = (
     "signal.sigwait([signal.SIGTERM]); print('down', flush=True)"
 )
 STUBBORN = "import signal, sys; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); signal.pause()"
+DEAF_AT_FIRST = (
+    "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM]); print('up', flush=True); "
+    "signal.sigwait([signal.SIGTERM]); signal.sigwait([signal.SIGTERM]); print('down', flush=True)"
+)
 
 
 class Stage:
@@ -138,6 +142,15 @@ def test_a_part_that_does_not_stop_is_killed_when_its_patience_is_over(stage: St
     stage.reactions["part | up"] = interrupt
     stage.run()
     assert "part did not stop and was killed" in stage.lines
+
+
+def test_a_part_that_may_not_have_heard_is_told_to_stop_again(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Program, "deaf_for", 0.05)
+    stage.program("part", DEAF_AT_FIRST, patience=5)
+    stage.reactions["part | up"] = interrupt
+    stage.run()
+    assert "part | down" in stage.lines
+    assert "part did not stop and was killed" not in stage.lines
 
 
 def test_a_second_interrupt_kills_at_once(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
