@@ -64,6 +64,9 @@ class _Method:
     accepts: frozenset[str] | None
 
 
+_MALFORMED = "(malformed)"
+"""Stands in the log for a text of a caller's that is none of ours and may be of any length and hold anything."""
+
 Answer = Any
 """A JSON value, or the exception that a call ended in."""
 
@@ -250,8 +253,8 @@ class Calls:
         counts = answer.counts() if isinstance(answer, Import) else {}
         (self._logger.info if is_command else self._logger.debug)(
             "command" if is_command else "read",
-            method=call.method,
-            request_id=call.arguments.get("request_id") or call.call_id,
+            method=call.method if is_command or call.method in self._reads else _MALFORMED,
+            request_id=_named(call),
             correlation_id=call.correlation_id,
             outcome=type(answer).__name__ if isinstance(answer, Exception) else "ok",
             duration_ms=round((time.monotonic() - started) * 1000, 3),
@@ -310,6 +313,15 @@ def _request(call: Call) -> Request:
         expected_version=fields.expected_version(expected_version),
         deadline=_deadline(call),
     )
+
+
+def _named(call: Call) -> str:
+    """Return the id by which *call* is known, as a log may hold it."""
+    given = call.arguments.get("request_id")
+    try:
+        return call.call_id if given is None else fields.request_id(given)
+    except InvalidField:
+        return _MALFORMED
 
 
 def _deadline(call: Call) -> float:

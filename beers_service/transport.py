@@ -264,7 +264,10 @@ class RequestConsumer(SharedExtension):
 
     def _bury(self, channel: amqp.Channel, message: Message, reason: str) -> None:
         """Move *message* to the dead-letter queue."""
-        self._logger.error("message rejected", reason=reason, routing_key=message.delivery_info["routing_key"])
+        key = message.delivery_info["routing_key"]
+        self._logger.error(
+            "message rejected", reason=reason, routing_key=key if incoming.is_identifier(key) else "(malformed)"
+        )
         headers = {"x-reason": reason, "x-routing-key": message.delivery_info["routing_key"]}
         send(channel, message.body, "", self._dead_letters, delivery_mode=2, application_headers=headers)
         channel.basic_ack(message.delivery_tag)
