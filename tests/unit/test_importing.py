@@ -26,9 +26,11 @@ class FailingStore(MemoryStore):
             raise self.failure
         return super().transaction()
 
-    def history(self, beer_id: int, after_version: int = 0, limit: int | None = None) -> Any:
+    def history(
+        self, beer_id: int, after_version: int = 0, limit: int | None = None, until: int | datetime | None = None
+    ) -> Any:
         self.histories += 1
-        return super().history(beer_id, after_version, limit)
+        return super().history(beer_id, after_version, limit, until)
 
 
 @pytest.fixture
