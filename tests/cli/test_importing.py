@@ -66,6 +66,16 @@ def test_refused_rows_are_reported_with_line_and_reason_and_the_rest_goes_on(ser
     assert document["ignored_columns"] == ["color"]
 
 
+@pytest.mark.usefixtures("service")
+def test_a_refused_row_of_several_lines_is_reported_with_all_of_them(beers: Run) -> None:
+    stdin = b'name,abv,description\nA,5,x\n,5,"one\ntwo\nthree"\n"B,5,x\nC,5,x\n'
+    result = beers("import", "-", stdin=stdin)
+    assert "lines 3 to 5: name: must not be blank" in result.err  # as the service says it
+    assert "lines 6 to 7: the quote that opens here is never closed" in result.err
+    refusals = beers("import", "-", "--json", stdin=stdin).document["refusals"]
+    assert sorted((refusal["line"], refusal["last_line"]) for refusal in refusals) == [(3, 5), (6, 7)]
+
+
 def test_json_lines_from_standard_input_are_recognised(service: FakeService, beers: Run) -> None:
     assert beers("import", "-", stdin=b'{"name": "Jever", "ibu": 44}\n').status == 0
     assert service.beers[1].ibu == 44
