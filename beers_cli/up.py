@@ -48,6 +48,8 @@ def up(
     AMQP_URI names a RabbitMQ that runs already, DATABASE_URL a store; without them both are private and lie under
     the data folder, where the next run finds them again.
     """
+    from beers_runtime import logs  # noqa: PLC0415 - the other commands need no structlog
+
     environment = dict(os.environ) | ({"PORT": str(port)} if port else {})
     try:
         config = configuration.load(environ=environment)
@@ -56,6 +58,10 @@ def up(
         grace = configuration.number(config, "GRACE", 0, 3600)
         given_broker = _given(config, "AMQP_URI", _AMQP_DEFAULT, environment)
         given_store = _given(config, "DATABASE_URL", _DATABASE_DEFAULT, environment)
+        # What the parts would refuse is refused before RabbitMQ is started for them.
+        configuration.kind_of_store(given_store or _DATABASE_DEFAULT)
+        configuration.choice(config, "LOG_LEVEL", logs.LEVELS)
+        configuration.choice(config, "LOG_FORMAT", logs.STYLES)
     except configuration.ConfigurationError as error:
         raise Failure(f"{error}.", "Correct it in the environment or in config.yaml.") from error
     folder = data.absolute()

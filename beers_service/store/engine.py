@@ -24,7 +24,7 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from beers_runtime.configuration import ConfigurationError
+from beers_runtime.configuration import ConfigurationError, kind_of_store
 from beers_service.domain.errors import OutcomeUnknown, StoreUnavailable
 
 STATEMENT_TIMEOUT = 10
@@ -43,17 +43,12 @@ def connect(database_url: str) -> Engine:
     Raises:
         ConfigurationError: If the URL is malformed, or of a database or driver that does not work here.
     """
+    kind = kind_of_store(database_url)
     try:
         url = make_url(database_url)
     except (ArgumentError, ValueError) as error:
         raise ConfigurationError("DATABASE_URL is no database URL such as sqlite:///var/beers.db") from error
-    if url.drivername in {"sqlite", "sqlite+pysqlite"}:
-        return _sqlite(url)
-    if url.drivername == "postgresql+psycopg2":
-        return _postgresql(url)
-    raise ConfigurationError(
-        f"DATABASE_URL starts with {url.drivername}://, it must start with sqlite:// or postgresql+psycopg2://"
-    )
+    return _sqlite(url) if kind == "sqlite" else _postgresql(url)
 
 
 def _sqlite(url: URL) -> Engine:

@@ -265,6 +265,18 @@ def test_a_malformed_value_is_named(tmp_path: Path) -> None:
     assert "GRACE" in said
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("DATABASE_URL", "mysql://127.0.0.1/beers"), ("LOG_LEVEL", "LOUD"), ("LOG_FORMAT", "xml")]
+)
+def test_what_the_parts_would_refuse_is_refused_before_anything_is_started(
+    tmp_path: Path, name: str, value: str
+) -> None:
+    status, said = up(tmp_path / "var", PORT=str(processes.free_port()), **{name: value})
+    assert status == 1
+    assert f"Error: {name} " in said
+    assert not (tmp_path / "var").exists()
+
+
 @pytest.mark.parametrize("uri", ["http://127.0.0.1/", "amqp://", "amqp://host:port/", "5672"])
 def test_an_amqp_uri_that_is_none_is_malformed(uri: str) -> None:
     with pytest.raises(Failure, match="AMQP_URI is malformed"):
