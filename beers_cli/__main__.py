@@ -1,15 +1,16 @@
 """The program `beers`."""
 
+import errno
 import os
 import sys
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
-from beers_cli.application import application
+# The rest is loaded where Ctrl-C is already listened to: that takes long enough to be interrupted.
 from beers_cli.failure import INTERRUPTED, Failure
-from beers_cli.options import report
 
 _REFUSED = 1
 _MISUSED = 2
+_CANNOT_PRINT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def main() -> NoReturn:
@@ -19,13 +20,8 @@ def main() -> NoReturn:
     """
     try:
         status = _run()
-        sys.stdout.flush()
     except KeyboardInterrupt:
         status = INTERRUPTED
-    except BrokenPipeError:
-        # What is still buffered has nowhere to go, also when the interpreter ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = _REFUSED
     if status == INTERRUPTED:
         # Without waiting for gRPC's threads: one of them may wait for a call that Ctrl-C has cut off.
         sys.stderr.flush()
@@ -34,7 +30,30 @@ def main() -> NoReturn:
 
 
 def _run() -> int:
+    from beers_cli.options import report  # noqa: PLC0415 - see above
+
     as_json = "--json" in sys.argv
+    try:
+        if _replace_closed_streams():
+            report(Failure("Standard output is closed."), as_json=as_json)
+            return _REFUSED
+        status = _obey(as_json=as_json)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _forget_output()
+        return _REFUSED
+    except OSError as error:
+        _forget_output()
+        report(Failure(f"Cannot write to standard output: {error.strerror}."), as_json=as_json)
+        return _REFUSED
+    return status
+
+
+def _obey(*, as_json: bool) -> int:
+    """Do what the arguments say and return the exit status; raises OSError if it cannot be printed."""
+    from beers_cli.application import application  # noqa: PLC0415 - see above
+    from beers_cli.options import report  # noqa: PLC0415 - see above
+
     try:
         application(prog_name="beers")
     except SystemExit as end:
@@ -49,12 +68,33 @@ def _run() -> int:
         report(Failure("An argument holds bytes that are no text in UTF-8.", hint), as_json=as_json)
         return _MISUSED
     except Exception as error:  # whatever it is, it is told in one line
+        if isinstance(error, OSError) and error.errno in _CANNOT_PRINT and error.filename is None:
+            raise
         if os.environ.get("BEERS_DEBUG"):
             raise
         hint = "This is a bug of the command line. BEERS_DEBUG=1 in the environment shows where."
         report(Failure(f"{type(error).__name__}: {error}", hint), as_json=as_json)
         return _REFUSED
     return 0
+
+
+def _replace_closed_streams() -> bool:
+    """Put something in the place of streams that were closed before we began; tell whether standard output was."""
+    if sys.stderr is None:
+        sys.stderr = _nowhere()
+    if sys.stdout is not None:
+        return False
+    sys.stdout = _nowhere()
+    return True
+
+
+def _nowhere() -> TextIO:
+    return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123 - pathlib takes long to load; open to the end
+
+
+def _forget_output() -> None:
+    """Let go of what is still buffered: it has nowhere to go, also when the interpreter ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

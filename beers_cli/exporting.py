@@ -3,11 +3,13 @@
 import csv
 import io
 import os
+import secrets
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import orjson
 import typer
@@ -83,15 +85,37 @@ def _destination(output: str) -> Iterator[Callable[[bytes], object]]:
         yield sys.stdout.buffer.write
         sys.stdout.buffer.flush()
         return
-    # Under another name until it is complete: an interrupted export leaves the file of the time before alone.
-    unfinished = Path(f"{output}.unfinished")
     try:
-        with unfinished.open("wb") as file:
+        with _complete(output) if _can_be_replaced(output) else Path(output).open("wb") as file:
             yield file.write
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(output)
     except OSError as error:
         raise Failure(f"Cannot write {output}: {error.strerror}.") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
+
+
+def _can_be_replaced(output: str) -> bool:
+    """Tell whether *output* is a file, or nothing yet, and no device, pipe or folder."""
+    try:
+        return stat.S_ISREG(Path(output).stat().st_mode)
+    except FileNotFoundError:
+        return True
+
+
+@contextmanager
+def _complete(output: str) -> Iterator[BinaryIO]:
+    """Open a file that becomes *output* once it is complete; an interrupted export leaves that of before alone.
+
+    A link stays one: what it points to is written.
+    """
+    path = Path(os.path.realpath(output))  # unlike `Path.resolve` it leaves a circle of links to whoever opens it
+    unfinished = path.with_name(f"{path.name}.{secrets.token_hex(4)}.unfinished")
+    with unfinished.open("xb") as file:
+        try:
+            if path.exists():
+                os.fchmod(file.fileno(), stat.S_IMODE(path.stat().st_mode))
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            unfinished.replace(path)
+        except BaseException:
+            unfinished.unlink(missing_ok=True)
+            raise

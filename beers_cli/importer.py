@@ -16,7 +16,7 @@ from typing import Any
 from beers_cli.client import Catalogue, delay_before
 from beers_cli.failure import INTERRUPTED, Failure
 from beers_cli.problem import Problem
-from beers_cli.rows import Refused, Row, Source
+from beers_cli.rows import Lines, Refused, Row, Source
 from grpc_bridge.proto.beers.v1.beers_pb2 import AddBeerRequest, ImportBeersRequest, ImportBeersResponse
 
 CHUNK_ROWS = 1000
@@ -61,13 +61,13 @@ class Segment:
     """Rows that travel in one call.
 
     Attributes:
-        lines: The line of each in the file.
+        lines: The lines of each in the file.
         beers: Each as the service reads it.
         position: How much of the file was read when the last of them was.
         counted: Whether it is known how many were added, and only some refusals are to be told yet.
     """
 
-    lines: Sequence[int]
+    lines: Sequence[Lines]
     beers: Sequence[AddBeerRequest]
     position: int
     counted: bool = False
@@ -129,7 +129,7 @@ class Importer:
                 self._finish(segment)
 
     def _segments(self, rows: Iterator[Row | Refused], source: Source) -> Iterator[Segment]:
-        lines: list[int] = []
+        lines: list[Lines] = []
         beers: list[AddBeerRequest] = []
         for row in rows:
             self._raise_if_interrupted()
@@ -138,7 +138,7 @@ class Importer:
                 self._refuse(row)
                 continue
             known = {name: value for name, value in row.details.items() if value is not None}
-            lines.append(row.line)
+            lines.append(row.lines)
             beers.append(AddBeerRequest(**known, request_id=row.request_id))  # type: ignore[arg-type] # as rows.py made them
             if len(beers) == SEGMENT_ROWS:
                 yield Segment(lines, beers, source.read)

@@ -53,7 +53,7 @@ def import_beers(
         source = Source(opened, file_format or guess_format(file, start), keep_zero=keep_zero)
         summary = _import(source, catalogue, patience, as_json=as_json, size=_size(file))
     if as_json:
-        refusals = [asdict(refusal) for refusal in summary.refusals]
+        refusals = [refusal.document() for refusal in summary.refusals]
         print_json(
             asdict(summary) | {"refused": len(refusals), "refusals": refusals, "ignored_columns": source.ignored}
         )
@@ -77,7 +77,7 @@ def _import(source: Source, catalogue: "Catalogue", patience: float, *, as_json:
             def on_progress(refusal: Refused | None, position: int) -> None:
                 if refusal is not None and not as_json:
                     at = f"{refusal.field}: " if refusal.field else ""
-                    progress.say(f"line {refusal.line}: {at}{refusal.reason}")
+                    progress.say(f"{refusal.place}: {at}{refusal.reason}")
                 progress.update(summary.done, position)
 
             remaining = rows if first is None else itertools.chain([first], rows)

@@ -1,7 +1,6 @@
 """The parts that `beers up` runs: programs of ours, and the private RabbitMQ."""
 
 import asyncio
-import contextlib
 import os
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +27,10 @@ class Part(Protocol):
         """Seconds that it may take to stop."""
 
     @property
+    def deaf_for(self) -> float | None:
+        """Seconds after which it is told again to stop, as it may have missed that; None if it hears the first time."""
+
+    @property
     def process(self) -> subprocess.Popen[bytes]:
         """Its process, once it was started."""
 
@@ -46,6 +49,9 @@ class Part(Protocol):
 
 class Program:
     """A program whose lines go to us."""
+
+    # To our own programs a second signal would mean more than the first.
+    deaf_for = None
 
     def __init__(
         self,
@@ -130,6 +136,8 @@ class Broker:
 
     name = "rabbitmq"
     patience = 30.0
+    # While Erlang starts there is a moment in which it takes signals and nobody there listens to them yet.
+    deaf_for = 1.0
 
     def __init__(self, node: RabbitMQNode, on_uri: Callable[[str], object]) -> None:
         """Describe the broker.
@@ -195,10 +203,9 @@ async def stop(part: Part, hurry: asyncio.Event) -> bool:
     """
     end = asyncio.ensure_future(ended(part.process))
     hurried = asyncio.ensure_future(hurry.wait())
-    with contextlib.suppress(ProcessLookupError):
-        if not hurry.is_set():
-            part.process.terminate()
+    asking = asyncio.ensure_future(_ask(part, hurry))
     await asyncio.wait([end, hurried], timeout=part.patience, return_when=asyncio.FIRST_COMPLETED)
+    asking.cancel()
     hurried.cancel()
     by_itself = end.done()
     if not by_itself:
@@ -207,3 +214,12 @@ async def stop(part: Part, hurry: asyncio.Event) -> bool:
     await part.last_line()  # what it wrote while stopping is to be seen as well
     part.clear()
     return by_itself
+
+
+async def _ask(part: Part, hurry: asyncio.Event) -> None:
+    """Tell *part* to stop, again and again if it may not have heard."""
+    while not hurry.is_set():
+        part.process.terminate()
+        if part.deaf_for is None:
+            return
+        await asyncio.sleep(part.deaf_for)

@@ -24,29 +24,43 @@ _DELIMITERS = (",", ";", "\t")
 _LONGEST_FIELD = 64 * 2**20
 _UNCLOSED = "the quote that opens here is never closed"
 
+Lines = tuple[int, int]
+"""The first and the last of a row's lines."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """A beer to be added.
 
     Attributes:
-        line: The line of the file on which it starts, from 1.
+        lines: The lines of the file on which it starts and ends, from 1.
         details: Its fields by name; None for an unknown number.
         request_id: Made from the content, and the how-manieth row with just this content it is.
     """
 
-    line: int
+    lines: Lines
     details: Mapping[str, str | float | None]
     request_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A row that will not become a beer: where it starts, the field at fault if it is one, and why."""
+    """A row that will not become a beer: its lines, the field at fault if it is one, and why."""
 
-    line: int
+    lines: Lines
     field: str
     reason: str
+
+    @property
+    def place(self) -> str:
+        """Where it is, in words. A stray quote makes one row of all lines up to the next: none goes untold."""
+        first, last = self.lines
+        return f"line {first}" if first == last else f"lines {first} to {last}"
+
+    def document(self) -> dict[str, Any]:
+        """Return the refusal as JSON."""
+        first, last = self.lines
+        return {"line": first, "last_line": last, "field": self.field, "reason": self.reason}
 
 
 @dataclass(slots=True)
@@ -86,51 +100,53 @@ class Source:
 
     def _csv(self) -> Iterator[Row | Refused]:
         csv.field_size_limit(_LONGEST_FIELD)
-        lines = (line.decode("utf-8", "surrogateescape") for line in self._lines())
-        first = next(lines, "")
+        text = (line.decode("utf-8", "surrogateescape") for line in self._lines())
+        first = next(text, "")
         delimiter = next((mark for mark in _DELIMITERS if "name" in _header([first], mark)), ",")
-        reader = csv.reader(_chained(first, lines), delimiter=delimiter, strict=True)
+        reader = csv.reader(_chained(first, text), delimiter=delimiter, strict=True)
         try:
             header = [name.strip().lower() for name in next(reader, [])]
         except csv.Error as error:
             raise Failure(f"The first line is no CSV header: {error}.") from error
         self._check(header)
         while True:
-            line = reader.line_num + 1
+            start = reader.line_num + 1
             try:
                 values = next(reader)
             except StopIteration:
                 return
             except csv.Error as error:
                 reason = _UNCLOSED if "unexpected end" in str(error) else f"this is not CSV: {error}"
-                yield Refused(line, "", reason)
+                yield Refused((start, reader.line_num), "", reason)
                 continue
             if not values:
                 continue  # an empty line
+            lines = (start, reader.line_num)
             if len(values) != len(header):
-                yield Refused(line, "", f"it has {len(values)} columns, the header has {len(header)}")
+                yield Refused(lines, "", f"it has {len(values)} columns, the header has {len(header)}")
                 continue
-            yield self._row(line, dict(zip(header, values, strict=True)), _quantity_in_text)
+            yield self._row(lines, dict(zip(header, values, strict=True)), _quantity_in_text)
 
     def _json_lines(self) -> Iterator[Row | Refused]:
-        for line, raw in enumerate(self._lines(), start=1):
+        for number, raw in enumerate(self._lines(), start=1):
             if not raw.strip():
                 continue
+            lines = (number, number)
             try:
                 document = orjson.loads(raw)
             except orjson.JSONDecodeError as error:
-                yield Refused(line, "", f"this is not JSON: {error}")
+                yield Refused(lines, "", f"this is not JSON: {error}")
                 continue
             if not isinstance(document, dict):
-                yield Refused(line, "", 'this is JSON, but no object such as {"name": "Punk IPA"}')
+                yield Refused(lines, "", 'this is JSON, but no object such as {"name": "Punk IPA"}')
                 continue
             self._note(document)
             wrong = next((name for name in COLUMNS if not _has_type(name, document.get(name))), None)
             if wrong is not None:
                 kind = "a number" if wrong in _QUANTITIES else "text"
-                yield Refused(line, wrong, f"must be {kind}, not {orjson.dumps(document[wrong]).decode()[:40]}")
+                yield Refused(lines, wrong, f"must be {kind}, not {orjson.dumps(document[wrong]).decode()[:40]}")
                 continue
-            yield self._row(line, document, _quantity_in_json)
+            yield self._row(lines, document, _quantity_in_json)
 
     def _check(self, header: list[str]) -> None:
         if "name" not in header:
@@ -147,7 +163,9 @@ class Source:
     def _note(self, names: Iterable[str]) -> None:
         self.ignored += [name for name in names if name not in COLUMNS and name not in self.ignored]
 
-    def _row(self, line: int, values: Mapping[str, Any], quantity: Callable[[str, Any], float | None]) -> Row | Refused:
+    def _row(
+        self, lines: Lines, values: Mapping[str, Any], quantity: Callable[[str, Any], float | None]
+    ) -> Row | Refused:
         details: dict[str, str | float | None] = {}
         for name in COLUMNS:
             value = values.get(name)
@@ -155,15 +173,15 @@ class Source:
                 try:
                     details[name] = quantity(name, value)
                 except ValueError as error:
-                    return Refused(line, name, str(error))
+                    return Refused(lines, name, str(error))
                 if details[name] == 0 and not self.keep_zero:
                     details[name] = None
             else:
                 text = value.strip() if value else ""
                 if any("\ud800" <= char <= "\udfff" for char in text):
-                    return Refused(line, name, "must be UTF-8")
+                    return Refused(lines, name, "must be UTF-8")
                 details[name] = text
-        return Row(line, details, self._request_id(details))
+        return Row(lines, details, self._request_id(details))
 
     def _request_id(self, details: Mapping[str, Any]) -> str:
         content = json.dumps([details[name] for name in COLUMNS], ensure_ascii=False, separators=(",", ":")).encode()

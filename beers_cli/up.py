@@ -16,6 +16,7 @@ import typer
 from beers_cli import processes
 from beers_cli.failure import Failure
 from beers_cli.options import DEFAULT_ADDRESS
+from beers_cli.output import Output
 from beers_cli.parts import Broker, Part, Program
 from beers_cli.rabbitmq import RabbitMQError, RabbitMQNode
 from beers_cli.supervisor import Supervisor
@@ -30,7 +31,6 @@ _SLACK = 5.0
 
 _PROGRAMS = {"service": ["beers_service"], "bridge": ["grpc_bridge"]}
 """What runs beside the broker, in the order of starting: modules that are programs, with their arguments."""
-_COLOURS = {"service": "green", "bridge": "cyan"}
 
 commands = typer.Typer()
 
@@ -56,6 +56,8 @@ def up(
     AMQP_URI names a RabbitMQ that runs already, DATABASE_URL a store; without them both are private and lie under
     the data folder, where the next run finds them again.
     """
+    from beers_runtime import logs  # noqa: PLC0415 - the other commands need no structlog
+
     programs = _programs(beside or [])
     environment = dict(os.environ) | ({"PORT": str(port)} if port else {})
     try:
@@ -65,14 +67,18 @@ def up(
         grace = configuration.number(config, "GRACE", 0, 3600)
         given_broker = _given(config, "AMQP_URI", _AMQP_DEFAULT, environment)
         given_store = _given(config, "DATABASE_URL", _DATABASE_DEFAULT, environment)
+        # What the parts would refuse is refused before RabbitMQ is started for them.
+        configuration.kind_of_store(given_store or _DATABASE_DEFAULT)
+        configuration.choice(config, "LOG_LEVEL", logs.LEVELS)
+        configuration.choice(config, "LOG_FORMAT", logs.STYLES)
     except configuration.ConfigurationError as error:
         raise Failure(f"{error}.", "Correct it in the environment or in config.yaml.") from error
     folder = data.absolute()
-    output = Output(plain=environment.get("LOG_FORMAT") == "json")
+    plain = environment.get("LOG_FORMAT") == "json"
     environment |= {"PORT": str(port), "PYTHONUNBUFFERED": "1"}
     environment.setdefault("LOG_FORMAT", "console")
     environment["DATABASE_URL"] = given_store or f"sqlite:///{folder / 'beers.db'}"
-    with _locked(folder):
+    with _locked(folder), Output(plain=plain) as output:
         _stop_left_over(folder, output.say)
         _check_port(host, port)
         foundation: list[Part] = []
@@ -237,35 +243,3 @@ def _say_what_next(address: str, broker: str, say: Callable[[str], None]) -> Non
         say(f"  {bus}nameko shell --config config.yaml")
     else:
         say(f"  nameko shell --broker {_without_secret(broker)}")
-
-
-class Output:
-    """Standard output: lines of ours and of the parts, each with who said it in front.
-
-    With *plain* the parts' lines are left as they are, one JSON document each, and ours go to standard error.
-    """
-
-    def __init__(self, *, plain: bool) -> None:
-        self._plain = plain
-        self._colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-        self._closed = False
-
-    def say(self, line: str) -> None:
-        """Write a line of our own."""
-        self.line("beers", line)
-
-    def line(self, name: str, line: str) -> None:
-        """Write a line of the part called *name*."""
-        plain = self._plain and name != "beers"
-        front = "" if plain else f"{name:<8} | "
-        if self._colours and front:
-            front = typer.style(front, fg=_COLOURS.get(name), bold=name == "beers")
-        stream = sys.stderr if self._plain and name == "beers" else sys.stdout
-        if self._closed:
-            return
-        try:
-            stream.write(f"{front}{line}\n")
-            stream.flush()
-        except OSError:
-            # The terminal is gone, or nobody reads any more. That must not keep us from stopping what runs.
-            self._closed = True

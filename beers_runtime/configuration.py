@@ -16,6 +16,7 @@ import yaml
 EXIT_CONFIGURATION = 78
 """The exit status of a process that cannot start as configured (EX_CONFIG of sysexits.h): do not restart it."""
 
+_STORES = {"sqlite": "sqlite", "sqlite+pysqlite": "sqlite", "postgresql+psycopg2": "postgresql"}
 _VARIABLE = re.compile(r"\$\{(?P<name>[^}:\s]+):?(?P<default>[^}]*)\}")
 
 
@@ -65,6 +66,18 @@ def amqp_uri(config: Mapping[str, object]) -> str:
     if not well_formed:
         raise ConfigurationError("AMQP_URI must look like amqp://user:password@host:5672/vhost")
     return uri
+
+
+def kind_of_store(database_url: str, setting: str = "DATABASE_URL") -> str:
+    """Return ``sqlite`` or ``postgresql``, whichever *database_url*, which errors call *setting*, is of."""
+    scheme, separator, _ = database_url.partition("://")
+    if not separator:
+        raise ConfigurationError(f"{setting} is no database URL such as sqlite:///var/beers.db")
+    if scheme not in _STORES:
+        raise ConfigurationError(
+            f"{setting} starts with {scheme}://, it must start with sqlite:// or postgresql+psycopg2://"
+        )
+    return _STORES[scheme]
 
 
 def integer(config: Mapping[str, object], name: str, minimum: int, maximum: int) -> int:

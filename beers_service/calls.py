@@ -6,7 +6,7 @@ own answer. `service` gives these methods their signatures.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from structlog.typing import FilteringBoundLogger
@@ -18,7 +18,7 @@ from beers_service.domain.errors import BeerNotFound, BeersError, DeadlinePassed
 from beers_service.domain.events import EVENT_TYPES
 from beers_service.envelope import envelope
 from beers_service.importing import Import, import_beers
-from beers_service.paging import is_id, items_per_page, make_token, read_token
+from beers_service.paging import ANSWER_BYTES, first_page, is_id, items_per_page, make_token, read_token, size_of
 from beers_service.ports import ORDERS, BeerQuery, BeerReader, Head, sort_key
 from beers_service.representation import Json, parse_time, represent_beer
 from beers_service.writer import Request, Writer
@@ -31,6 +31,10 @@ EVENTS_MAXIMUM = 1000
 SCAN_MAXIMUM = 20_000
 """How many positions one call of `events` looks at for those that it is to return, so that a rare one costs many short
 calls instead of a long one."""
+
+
+_ANSWERED = 200
+"""Bytes that the answer tells of a beer beyond what its command told: id, version, times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,9 @@ class _Method:
     needs: frozenset[str]
     accepts: frozenset[str] | None
 
+
+_MALFORMED = "(malformed)"
+"""Stands in the log for a text of a caller's that is none of ours and may be of any length and hold anything."""
 
 Answer = Any
 """A JSON value, or the exception that a call ended in."""
@@ -192,12 +199,16 @@ class Calls:
     def _get_many(self, beer_ids: object) -> list[Json]:
         wanted = _beer_ids(beer_ids, minimum=1)
         found = self._reader.beers(set(wanted))
-        beers = []
+        beers: list[Json] = []
+        size = 0
         for beer_id in wanted:
             beer = found.get(beer_id)
             if beer is None or beer.removed_at is not None:
                 raise BeerNotFound(str(beer_id))
             beers.append(represent_beer(beer))
+            size += size_of(beers[-1])
+        if size > ANSWER_BYTES:
+            raise InvalidField("beer_ids", f"are those of {size / 10**6:.1f} MB of beers; ask for fewer at a time")
         return beers
 
     def _list(
@@ -224,11 +235,12 @@ class Calls:
         after = None if place is None else (place[0], place[1])
         # One more than the page holds tells whether there is another page.
         beers = self._reader.page(BeerQuery(*filters, order, descending, show_removed, size + 1, after))
+        page = first_page(represent_beer(beer) for beer in beers[:size])
         following = ""
-        if len(beers) > size:
-            last = beers[size - 1]
+        if len(beers) > len(page):
+            last = beers[len(page) - 1]
             following = make_token(arguments, [sort_key(last, order), last.id])
-        return {"beers": [represent_beer(beer) for beer in beers[:size]], "next_page_token": following}
+        return {"beers": page, "next_page_token": following}
 
     def _history(self, beer_id: object, page_size: object = 0, page_token: object = "") -> Json:
         identity = fields.beer_id(beer_id)
@@ -238,10 +250,9 @@ class Calls:
         if not events and not place:
             raise BeerNotFound(str(identity))
         log_id = self._reader.head().log_id
-        return {
-            "events": [envelope(event, log_id) for event in events[:size]],
-            "next_page_token": make_token([identity], [events[size - 1].version]) if len(events) > size else "",
-        }
+        page = first_page(envelope(event, log_id) for event in events[:size])
+        following = make_token([identity], [events[len(page) - 1].version]) if len(events) > len(page) else ""
+        return {"events": page, "next_page_token": following}
 
     def _events(self, after: object = 0, limit: object = 100, types: object = None, beer_ids: object = None) -> Json:
         position = fields.whole_number("after", after, minimum=0)
@@ -254,9 +265,11 @@ class Calls:
         size = min(number, EVENTS_MAXIMUM)
         scanned = min(head.position, position + SCAN_MAXIMUM) if types or beers else head.position
         events = self._reader.events(position, size, types or (), beers, up_to=scanned)
+        page = first_page(envelope(event, head.log_id) for event in events)
+        complete = len(page) == len(events) < size
         return {
-            "events": [envelope(event, head.log_id) for event in events],
-            "through": events[-1].position if len(events) == size else scanned,
+            "events": page,
+            "through": scanned if complete else events[len(page) - 1].position,
             "head": head.position,
             "log_id": head.log_id,
         }
@@ -276,8 +289,8 @@ class Calls:
         counts = answer.counts() if isinstance(answer, Import) else {}
         (self._logger.info if is_command else self._logger.debug)(
             "command" if is_command else "read",
-            method=call.method,
-            request_id=call.arguments.get("request_id") or call.call_id,
+            method=call.method if is_command or call.method in self._reads else _MALFORMED,
+            request_id=_named(call),
             correlation_id=call.correlation_id,
             outcome=type(answer).__name__ if isinstance(answer, Exception) else "ok",
             duration_ms=round((time.monotonic() - started) * 1000, 3),
@@ -312,13 +325,22 @@ def _add(**beer: object) -> tuple[Command, ...]:
     return (commands.add(**beer),)
 
 
+def _add_many(beers: object) -> tuple[Command, ...]:
+    adds = commands.add_many(beers)
+    # The answer repeats them. Refused now, since afterwards they would be stored and nobody could be told.
+    size = sum(size_of(asdict(add)) + _ANSWERED for add in adds)
+    if size > ANSWER_BYTES:
+        raise InvalidField("beers", f"are {size / 10**6:.1f} MB together; add fewer at a time")
+    return adds
+
+
 def _update(beer_id: object, **changes: object) -> tuple[Command, ...]:
     return (commands.update(beer_id, changes),)
 
 
 _COMMANDS: Mapping[str, _Method] = {
     "add": _method(_add, "name", "brewery=", "style=", "abv=", "ibu=", "description="),
-    "add_many": _method(commands.add_many, "beers"),
+    "add_many": _method(_add_many, "beers"),
     "rename": _method(lambda beer_id, name: (commands.rename(beer_id, name),), "beer_id", "name"),
     "update": _Method(_update, needs=frozenset({"beer_id"}), accepts=None),
     "remove": _method(lambda beer_id: (commands.remove(beer_id),), "beer_id"),
@@ -344,6 +366,15 @@ def _request(call: Call) -> Request:
         expected_version=fields.expected_version(expected_version),
         deadline=_deadline(call),
     )
+
+
+def _named(call: Call) -> str:
+    """Return the id by which *call* is known, as a log may hold it."""
+    given = call.arguments.get("request_id")
+    try:
+        return call.call_id if given is None else fields.request_id(given)
+    except InvalidField:
+        return _MALFORMED
 
 
 def _deadline(call: Call) -> float:

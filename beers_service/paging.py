@@ -1,23 +1,61 @@
-"""Page tokens: where the next page starts, opaque to the caller and bound to his other arguments."""
+"""Pages: how much one holds, and the token that says where the next one starts.
+
+A token is opaque to the caller and bound to his other arguments.
+"""
 
 import base64
 import binascii
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import orjson
 
 from beers_service.domain.errors import InvalidField
 from beers_service.domain.fields import ID_MAXIMUM, whole_number
+from beers_service.representation import Json
 
 PAGE_SIZE = 50
 PAGE_SIZE_MAXIMUM = 1000
 
+PAGE_BYTES = 1_000_000
+"""About as many bytes of JSON does one page hold; it ends before the item that would be too much."""
+
+ANSWER_BYTES = 4_000_000
+"""At most as many bytes of JSON has an answer without pages; a gRPC client takes 4 MiB, and protobuf needs fewer."""
+
+_NUMBER = 20
+_PUNCTUATION = 6
+_INT32_MAXIMUM = 2**31 - 1
+
 
 def items_per_page(value: object) -> int:
-    """Return how many items a page holds: 50 if *value* is 0, never more than 1,000."""
-    return min(whole_number("page_size", value, minimum=0) or PAGE_SIZE, PAGE_SIZE_MAXIMUM)
+    """Return how many items a page holds at most: 50 if *value* is 0, never more than 1,000."""
+    size = whole_number("page_size", value, minimum=0, maximum=_INT32_MAXIMUM)
+    return min(size or PAGE_SIZE, PAGE_SIZE_MAXIMUM)
+
+
+def first_page(documents: Iterable[Json]) -> list[Json]:
+    """Return the first of *documents*: about a megabyte of them, and at least one if there is any."""
+    page: list[Json] = []
+    size = 0
+    for document in documents:
+        size += size_of(document)
+        if page and size > PAGE_BYTES:
+            break
+        page.append(document)
+    return page
+
+
+def size_of(document: Json) -> int:
+    """Return about how many bytes *document* has as JSON: its texts are counted, the rest is taken for full."""
+    return sum(len(name) + _PUNCTUATION + _size_of_value(value) for name, value in document.items())
+
+
+def _size_of_value(value: object) -> int:
+    if isinstance(value, str):
+        return len(value) if value.isascii() else len(value.encode())
+    return size_of(value) if isinstance(value, dict) else _NUMBER
 
 
 def make_token(arguments: list[Any], place: list[Any]) -> str:

@@ -59,7 +59,7 @@ class BeersService:
 
     @rpc(expected_exceptions=BeersError)
     def add_many(self, beers: Objects, request_id: str | None = None) -> Objects:
-        """Add up to 1,000 beers, all of them or none, and return them in the same order."""
+        """Add up to 1,000 beers, 4 MB together, all of them or none, and return them in the same order."""
         return self.calls.one("add_many", beers=beers, request_id=request_id)
 
     @rpc(expected_exceptions=BeersError)
@@ -108,7 +108,7 @@ class BeersService:
 
     @rpc(expected_exceptions=BeersError)
     def get_many(self, beer_ids: list[int]) -> Objects:
-        """Return up to 1,000 beers in the order of their ids here; if one is not to be found, none."""
+        """Return up to 1,000 beers, 4 MB together, in the order of their ids here; if one is not to be found, none."""
         return self.calls.one("get_many", beer_ids=beer_ids)
 
     @rpc(expected_exceptions=BeersError)
@@ -125,7 +125,8 @@ class BeersService:
         """Return a page of beers and the token of the next one: ``{"beers", "next_page_token"}``.
 
         Args:
-            page_size: At most this many; 0 stands for 50, and there are never more than 1,000.
+            page_size: At most this many; 0 stands for 50, and there are never more than 1,000. A page ends after about
+                1 MB, also with fewer: the last one is that without a token.
             page_token: From the page before; the other arguments must be as they were there.
             query: Text in the name, brewery or style, upper and lower case alike.
             brewery: The whole name of the brewery, upper and lower case alike.
@@ -146,7 +147,10 @@ class BeersService:
 
     @rpc(expected_exceptions=BeersError)
     def history(self, beer_id: int, page_size: int = 0, page_token: str = "") -> Json:
-        """Return a page of a beer's events, oldest first, removed or not: ``{"events", "next_page_token"}``."""
+        """Return a page of a beer's events, oldest first, removed or not: ``{"events", "next_page_token"}``.
+
+        A page ends after about 1 MB, also with fewer than *page_size*.
+        """
         return self.calls.one("history", beer_id=beer_id, page_size=page_size, page_token=page_token)
 
     @rpc(expected_exceptions=BeersError)
@@ -155,7 +159,7 @@ class BeersService:
 
         Args:
             after: The position; 0 for the beginning.
-            limit: At most this many events, and never more than 1,000.
+            limit: At most this many events, never more than 1,000, and about 1 MB of them.
             types: Only events of these types; none or empty: all.
             beer_ids: Only events of these beers, at most 1,000; none or empty: all.
 

@@ -166,7 +166,10 @@ class RequestConsumer(SharedExtension):
 
     def _bury(self, channel: amqp.Channel, message: Message, reason: str) -> None:
         """Move *message* to the dead-letter queue."""
-        self._logger.error("message rejected", reason=reason, routing_key=message.delivery_info["routing_key"])
+        key = message.delivery_info["routing_key"]
+        self._logger.error(
+            "message rejected", reason=reason, routing_key=key if incoming.is_identifier(key) else "(malformed)"
+        )
         letter = letter_of(message, self._queue, Verdict(reason))
         send(channel, letter.body, "", self._dead_letters, **letter.properties)
         channel.basic_ack(message.delivery_tag)

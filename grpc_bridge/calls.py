@@ -16,7 +16,7 @@ from structlog.typing import FilteringBoundLogger
 
 from grpc_bridge import errors
 from grpc_bridge.errors import CallFailed
-from grpc_bridge.identifiers import identifiers, is_acceptable
+from grpc_bridge.identifiers import identifiers, in_a_log, is_acceptable
 
 CORRELATION_ID: Final = "x-correlation-id"
 REQUEST_ID: Final = "x-request-id"
@@ -310,7 +310,7 @@ class Reception:
             method=name,
             code=code.name,
             duration_ms=round((time.perf_counter() - started) * 1000, 1),
-            request_id=call.request_id[:128],
+            request_id=in_a_log(call.request_id),
             correlation_id=call.correlation_id,
             **call.counts,
         )

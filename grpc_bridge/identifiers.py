@@ -5,6 +5,7 @@ import re
 import secrets
 from collections.abc import Callable
 
+_LONGEST = 128
 _ACCEPTABLE = re.compile(r"[\x21-\x7e]{1,128}")
 
 
@@ -17,3 +18,12 @@ def identifiers() -> Callable[[], str]:
 def is_acceptable(identifier: object) -> bool:
     """Tell whether *identifier* may stand in a log and a message: printable ASCII, at most 128 characters."""
     return isinstance(identifier, str) and _ACCEPTABLE.fullmatch(identifier) is not None
+
+
+def in_a_log(identifier: str) -> str:
+    """Return *identifier*, which a client chose, if it may stand in a log, where spaces do no harm; else a marker."""
+    return (
+        identifier
+        if len(identifier) <= _LONGEST and identifier.isascii() and identifier.isprintable()
+        else "(malformed)"
+    )

@@ -24,7 +24,7 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from beers_runtime.configuration import ConfigurationError
+from beers_runtime.configuration import ConfigurationError, kind_of_store
 from beers_service.domain.errors import OutcomeUnknown, StoreUnavailable
 
 STATEMENT_TIMEOUT = 10
@@ -55,17 +55,12 @@ def connect(
     Raises:
         ConfigurationError: If the URL is malformed, or of a database or driver that does not work here.
     """
+    kind = kind_of_store(database_url, setting)
     try:
         url = make_url(database_url)
     except (ArgumentError, ValueError) as error:
         raise ConfigurationError(f"{setting} is no database URL such as sqlite:///var/beers.db") from error
-    if url.drivername in {"sqlite", "sqlite+pysqlite"}:
-        return _sqlite(url, setting)
-    if url.drivername == "postgresql+psycopg2":
-        return _postgresql(url, application, longest_pause)
-    raise ConfigurationError(
-        f"{setting} starts with {url.drivername}://, it must start with sqlite:// or postgresql+psycopg2://"
-    )
+    return _sqlite(url, setting) if kind == "sqlite" else _postgresql(url, application, longest_pause)
 
 
 def _sqlite(url: URL, setting: str) -> Engine:

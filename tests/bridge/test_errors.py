@@ -205,3 +205,11 @@ async def test_each_call_leaves_one_line_without_its_payload(amqp_uri: str) -> N
     assert (missed["method"], missed["code"], missed["log_level"]) == ("GetBeer", "NOT_FOUND", "info")
     assert read["log_level"] == "debug"
     assert "payload" not in str(running.lines)
+
+
+async def test_a_request_id_that_is_none_does_not_reach_the_log(amqp_uri: str) -> None:
+    async with scripted_service(amqp_uri), running_bridge(amqp_uri) as running:
+        for given in ("order 7", "\x1b[2J", "é", "x" * 129):
+            await running.beers.AddBeer(v1.AddBeerRequest(name="Jever", request_id=given))
+        logged = [line["request_id"] for line in running.calls_logged()]
+    assert logged == ["order 7", "(malformed)", "(malformed)", "(malformed)"]

@@ -265,6 +265,49 @@ def test_a_reader_that_goes_away_is_no_error_to_talk_about(service: FakeService)
             assert program.stderr.read() == b""
 
 
+@pytest.mark.parametrize(
+    ("redirection", "said"),
+    [
+        (">/dev/full", "Error: Cannot write to standard output: No space left on device."),
+        (">&-", "Error: Standard output is closed."),
+        (">&- 2>&-", ""),
+    ],
+)
+def test_an_output_that_cannot_be_written_is_one_line_and_no_bug(
+    service: FakeService, redirection: str, said: str
+) -> None:
+    service.beers[1] = beers_pb2.Beer(id=1, name="Jever")
+    for command in ("list", "list --json", "export", "get 1"):
+        done = subprocess.run(
+            ["/bin/sh", "-c", f"{sys.executable} -m beers_cli {command} {redirection}"],
+            env=os.environ | {"BEERS_ADDRESS": service.address},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+        err = json.loads(done.stderr)["error"]["message"] if "json" in command and said else done.stderr.strip()
+        assert (done.returncode, done.stdout, err.removeprefix("Error: ")) == (1, "", said.removeprefix("Error: "))
+
+
+@pytest.mark.parametrize("module", ["beers_cli.options", "beers_cli.application", "typer"])
+def test_ctrl_c_while_the_program_is_loaded_ends_it_in_silence(module: str) -> None:
+    program = f"""
+import os, signal, sys
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupting())
+sys.argv = ["beers", "--help"]
+from beers_cli.__main__ import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 def on_a_terminal(service: FakeService, *arguments: str, **environment: str) -> str:
     ours, its = pty.openpty()
     shown = b""
@@ -297,8 +340,7 @@ def test_the_program_has_completion_for_shells(service: FakeService) -> None:
 
 def test_supervising_and_help_load_neither_grpc_nor_nameko() -> None:
     """`beers up` forks, which gRPC's threads do not survive; and eventlet would patch the world."""
-    program = (
-        "import sys, beers_cli.__main__\nprint(sorted({'grpc', 'eventlet', 'nameko', 'sqlalchemy'} & set(sys.modules)))"
-    )
+    heavy = {"grpc", "eventlet", "nameko", "sqlalchemy"}
+    program = f"import sys, beers_cli.application\nprint(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

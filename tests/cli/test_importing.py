@@ -12,6 +12,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from beers_cli.exporting import _destination
 from grpc_bridge.proto.beers.v1 import beers_pb2
 from tests.cli.conftest import Run
 from tests.cli.fake_service import FakeService, away, status
@@ -63,6 +64,16 @@ def test_refused_rows_are_reported_with_line_and_reason_and_the_rest_goes_on(ser
     assert (document["read"], document["added"], document["already_there"], document["refused"]) == (4, 0, 2, 2)
     assert sorted(refusal["line"] for refusal in document["refusals"]) == [3, 4]
     assert document["ignored_columns"] == ["color"]
+
+
+@pytest.mark.usefixtures("service")
+def test_a_refused_row_of_several_lines_is_reported_with_all_of_them(beers: Run) -> None:
+    stdin = b'name,abv,description\nA,5,x\n,5,"one\ntwo\nthree"\n"B,5,x\nC,5,x\n'
+    result = beers("import", "-", stdin=stdin)
+    assert "lines 3 to 5: name: must not be blank" in result.err  # as the service says it
+    assert "lines 6 to 7: the quote that opens here is never closed" in result.err
+    refusals = beers("import", "-", "--json", stdin=stdin).document["refusals"]
+    assert sorted((refusal["line"], refusal["last_line"]) for refusal in refusals) == [(3, 5), (6, 7)]
 
 
 def test_json_lines_from_standard_input_are_recognised(service: FakeService, beers: Run) -> None:
@@ -250,3 +261,65 @@ def test_an_export_that_fails_leaves_the_file_of_the_time_before_alone(
     assert (tmp_path / "out.csv").read_text() == "yesterday's"
     assert len(list(tmp_path.iterdir())) == 1
     assert "Cannot write" in beers("export", "--output", str(tmp_path / "no" / "out.csv")).err
+
+
+def test_an_export_into_a_pipe_or_a_device_leaves_it_one(service: FakeService, beers: Run, tmp_path: Path) -> None:
+    service.beers[1] = beers_pb2.Beer(id=1, name="Jever")
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    reading = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert beers("export", "-o", str(fifo)).status == 0
+        assert os.read(reading, 1000).decode().splitlines()[1].startswith("Jever,")
+    finally:
+        os.close(reading)
+    assert fifo.is_fifo()
+    device = tmp_path / "device"
+    device.symlink_to("/dev/null")
+    assert beers("export", "-o", str(device)).status == 0
+    assert device.is_char_device()
+    assert sorted(tmp_path.iterdir()) == [device, fifo]
+
+
+@pytest.mark.usefixtures("service")
+def test_an_export_follows_a_link_and_keeps_who_may_read_the_file(beers: Run, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    kept, link, dangling = tmp_path / "elsewhere" / "kept.csv", tmp_path / "link.csv", tmp_path / "dangling.csv"
+    kept.write_text("yesterday's")
+    kept.chmod(0o600)
+    link.symlink_to(kept)
+    dangling.symlink_to("elsewhere/new.csv")
+    for name in (link, dangling):
+        assert beers("export", "-o", str(name)).status == 0
+        assert name.is_symlink()
+        assert name.read_text().startswith("name,")
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert len(list((tmp_path / "elsewhere").iterdir())) == 2
+
+
+def test_two_exports_to_one_file_do_not_meet_before_it(tmp_path: Path) -> None:
+    out = tmp_path / "out.csv"
+    with _destination(str(out)) as first, _destination(str(out)) as second:
+        first(b"one\n")
+        second(b"two\n")
+        first(b"one\n")
+    assert out.read_text() == "one\none\n"
+    assert list(tmp_path.iterdir()) == [out]
+
+
+@pytest.mark.usefixtures("service")
+@pytest.mark.parametrize("name", ["file/out.csv", "no/out.csv", "folder", "loop", "n" * 300])
+def test_a_file_that_cannot_be_written_is_named_with_the_reason(beers: Run, tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "loop").symlink_to("loop")
+    result = beers("export", "-o", str(tmp_path / name))
+    assert result.status == 1
+    assert result.err.startswith(f"Error: Cannot write {tmp_path / name}: ")
+    assert len(result.err.splitlines()) == 1
+
+
+def test_a_full_device_is_named_as_what_cannot_be_written(service: FakeService, beers: Run) -> None:
+    service.beers[1] = beers_pb2.Beer(id=1, name="Jever")
+    result = beers("export", "-o", "/dev/full")
+    assert (result.status, result.err.strip()) == (1, "Error: Cannot write /dev/full: No space left on device.")

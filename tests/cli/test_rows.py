@@ -22,7 +22,7 @@ def rows(content: str | bytes, file_format: str = "csv", *, keep_zero: bool = Fa
 
 
 def refusals(content: str | bytes, file_format: str = "csv") -> list[tuple[int, str, str]]:
-    return [(row.line, row.field, row.reason) for row in read(content, file_format) if isinstance(row, Refused)]
+    return [(row.lines[0], row.field, row.reason) for row in read(content, file_format) if isinstance(row, Refused)]
 
 
 def test_columns_are_found_by_name_whatever_their_order_case_and_the_byte_order_mark() -> None:
@@ -43,7 +43,7 @@ def test_the_delimiter_is_the_one_of_the_header(delimiter: str) -> None:
 def test_a_row_is_named_by_the_line_on_which_it_starts() -> None:
     content = 'name,abv,description\nA,5,"one\ntwo\n\nthree"\n\nB,strong,\nC,4,x\n'
     found = read(content)
-    assert [row.line for row in found] == [2, 7, 8]
+    assert [row.lines[0] for row in found] == [2, 7, 8]
     assert isinstance(found[0], Row)
     assert found[0].details["description"] == "one\ntwo\n\nthree"
     assert refusals(content) == [(7, "abv", "must be a number such as 4.5, not 'strong'")]
@@ -85,6 +85,17 @@ def test_a_quote_that_is_never_closed_is_refused_where_it_opens() -> None:
     ]
 
 
+def test_a_stray_quote_is_refused_with_all_lines_that_it_swallowed() -> None:
+    swallowed = "".join(f"beer {number},x\n" for number in range(4, 31))
+    content = f'name,description\nA,x\n"B,x\n{swallowed}C,"x\nD,x\n'
+    unclosed = f'name,description\n"A,x\n{swallowed}'
+    (found, after) = read(content)[1:]
+    assert isinstance(found, Refused)
+    assert found.place == "lines 3 to 31"
+    assert after.lines == (32, 32)
+    assert [row.place for row in read(unclosed) if isinstance(row, Refused)] == ["lines 2 to 29"]
+
+
 def test_what_is_not_utf8_is_refused_and_the_rest_read() -> None:
     content = b"name,brewery\nKolsch,Fr\xfch\nJever,Friesisches\n"
     assert refusals(content) == [(2, "brewery", "must be UTF-8")]
@@ -111,7 +122,7 @@ def test_json_lines_are_read_and_each_bad_one_refused() -> None:
     )
     found = read(content, "jsonl")
     good = [row for row in found if isinstance(row, Row)]
-    assert [(row.line, row.details["name"]) for row in good] == [(1, "A"), (8, "D")]
+    assert [(row.lines[0], row.details["name"]) for row in good] == [(1, "A"), (8, "D")]
     assert good[0].details["brewery"] == ""
     assert good[1].details["ibu"] == 44
     assert [(line, field) for line, field, _ in refusals(content, "jsonl")] == [
@@ -149,4 +160,4 @@ def test_request_ids_stand_for_the_content_and_not_for_the_place() -> None:
 def test_reading_never_fails_on_any_row(values: list[tuple[str, str, str]]) -> None:
     lines = "".join(",".join(row) + "\n" for row in values)
     for found in read(b"name,abv,description\n" + lines.encode("utf-8", "surrogatepass")):
-        assert found.line >= 2
+        assert found.lines[0] >= 2

@@ -17,13 +17,17 @@ from beers_cli import processes, supervisor
 from beers_cli.failure import Failure
 from beers_cli.parts import Program
 from beers_cli.supervisor import Supervisor
-from beers_cli.up import Output, check_broker, reachable
+from beers_cli.up import check_broker, reachable
 
 OBEDIENT = (
     "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM]); print('up', flush=True); "
     "signal.sigwait([signal.SIGTERM]); print('down', flush=True)"
 )
 STUBBORN = "import signal, sys; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); signal.pause()"
+DEAF_AT_FIRST = (
+    "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM]); print('up', flush=True); "
+    "signal.sigwait([signal.SIGTERM]); signal.sigwait([signal.SIGTERM]); print('down', flush=True)"
+)
 
 
 class Stage:
@@ -140,6 +144,15 @@ def test_a_part_that_does_not_stop_is_killed_when_its_patience_is_over(stage: St
     assert "part did not stop and was killed" in stage.lines
 
 
+def test_a_part_that_may_not_have_heard_is_told_to_stop_again(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Program, "deaf_for", 0.05)
+    stage.program("part", DEAF_AT_FIRST, patience=5)
+    stage.reactions["part | up"] = interrupt
+    stage.run()
+    assert "part | down" in stage.lines
+    assert "part did not stop and was killed" not in stage.lines
+
+
 def test_a_second_interrupt_kills_at_once(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "ECHO", 0.0)
     stage.program("part", STUBBORN, patience=1000)
@@ -252,6 +265,18 @@ def test_a_malformed_value_is_named(tmp_path: Path) -> None:
     assert "GRACE" in said
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("DATABASE_URL", "mysql://127.0.0.1/beers"), ("LOG_LEVEL", "LOUD"), ("LOG_FORMAT", "xml")]
+)
+def test_what_the_parts_would_refuse_is_refused_before_anything_is_started(
+    tmp_path: Path, name: str, value: str
+) -> None:
+    status, said = up(tmp_path / "var", PORT=str(processes.free_port()), **{name: value})
+    assert status == 1
+    assert f"Error: {name} " in said
+    assert not (tmp_path / "var").exists()
+
+
 @pytest.mark.parametrize("uri", ["http://127.0.0.1/", "amqp://", "amqp://host:port/", "5672"])
 def test_an_amqp_uri_that_is_none_is_malformed(uri: str) -> None:
     with pytest.raises(Failure, match="AMQP_URI is malformed"):
@@ -281,12 +306,3 @@ def test_a_broker_is_let_in_or_its_refusal_told(amqp_uri: str) -> None:
 )
 def test_the_address_to_call_is_one_that_can_be_called(host: str, address: str) -> None:
     assert reachable(host, 8000) == address
-
-
-def test_json_lines_of_the_parts_stay_json_lines(capfd: pytest.CaptureFixture[str]) -> None:
-    output = Output(plain=True)
-    output.line("service", '{"event": "x"}')
-    output.say("stopped")
-    out, err = capfd.readouterr()
-    assert out == '{"event": "x"}\n'
-    assert err == "beers    | stopped\n"

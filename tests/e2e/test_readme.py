@@ -93,7 +93,9 @@ def test_every_snippet_of_the_readme_does_what_it_says(reader: Product, followin
     shell = run(reader, block("sh", "nameko shell"), block("python", "n.rpc.beers"))
     assert "Error" not in shell
 
-    assert "Orval Trappist" in run(reader, f"python {write(reader, 'client.py')}")
+    client = f"python {write(reader, 'client.py')}"
+    assert run(reader, client) == run(reader, client) != ""
+    assert "Orval Trappist" in run(reader, client)
 
     grpc = run(reader, block("sh", "grpcurl"))
     assert "beers.v1.BeersService" in grpc

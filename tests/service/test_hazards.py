@@ -68,6 +68,15 @@ def test_a_request_that_cannot_be_answered_goes_to_the_dead_letters(
     assert service.alive()
 
 
+def test_a_routing_key_that_could_command_a_terminal_does_not_reach_the_log(start: Start, wire: Wire) -> None:
+    service = start()
+    for key in ("beers.ping", "beers.\x1b[2J"):
+        wire.send(GOOD, key, reply_to=None)
+    service.await_line("message rejected", times=2)
+    logged = [line["routing_key"] for line in service.lines() if line["event"] == "message rejected"]
+    assert logged == ["beers.ping", "(malformed)"]
+
+
 @pytest.mark.parametrize(
     ("flags", "raw"),
     [

@@ -526,7 +526,7 @@ class BatchGetBeersRequest(_message.Message):
     BEER_IDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def beer_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """1 to 1,000 ids."""
+        """1 to 1,000 ids, of beers that are 4 MB together; INVALID_ARGUMENT if they are more."""
 
     def __init__(
         self,
@@ -577,7 +577,7 @@ class ListBeersRequest(_message.Message):
     ORDER_BY_FIELD_NUMBER: _builtins.int
     SHOW_REMOVED_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """At most this many; 50 if absent, at most 1,000."""
+    """At most this many; 50 if absent, at most 1,000. A page ends after about 1 MB, so it may hold fewer."""
     page_token: _builtins.str
     """From the page before; every other field must be as it was there."""
     query: _builtins.str
@@ -618,7 +618,7 @@ class ListBeersResponse(_message.Message):
     BEERS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Where the next page starts; empty on the last page."""
+    """Where the next page starts; empty on the last page, and only there."""
     @_builtins.property
     def beers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Beer]: ...
     def __init__(
@@ -647,7 +647,7 @@ class BatchAddBeersRequest(_message.Message):
     """As in AddBeerRequest, for the batch as a whole."""
     @_builtins.property
     def beers(self) -> _containers.RepeatedCompositeFieldContainer[Global___NewBeer]:
-        """1 to 1,000 beers."""
+        """1 to 1,000 beers, 4 MB together."""
 
     def __init__(
         self,
@@ -795,7 +795,7 @@ class ListBeerEventsRequest(_message.Message):
     beer_id: _builtins.int
     """Required."""
     page_size: _builtins.int
-    """At most this many; 50 if absent, at most 1,000."""
+    """At most this many; 50 if absent, at most 1,000. A page ends after about 1 MB, so it may hold fewer."""
     page_token: _builtins.str
     """From the page before; beer_id must be as it was there."""
     def __init__(
@@ -822,7 +822,7 @@ class ListBeerEventsResponse(_message.Message):
     EVENTS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Where the next page starts; empty on the last page."""
+    """Where the next page starts; empty on the last page, and only there."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___BeerEvent]: ...
     def __init__(
