@@ -1,7 +1,8 @@
 """Connections to the store, and the one place where a database's errors become ours.
 
 An acknowledged command survives a power loss: SQLite writes its log ahead and waits for the disk at each commit
-(``journal_mode=WAL``, ``synchronous=FULL``), PostgreSQL does so by itself (``synchronous_commit=on``).
+(``journal_mode=WAL``, ``synchronous=FULL``), PostgreSQL does so by itself (``synchronous_commit=on``). Only what may be
+lost, the place of the relay, is committed without.
 """
 
 import sqlite3
@@ -78,13 +79,17 @@ def _sqlite(url: URL, setting: str) -> Engine:
     @event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _record: object) -> None:
         connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
+        options = connection.get_execution_options()
+        if not options.get("writes", False):
+            connection.exec_driver_sql("BEGIN")
+            return
+        # Said each time, since the connection may have committed something that need not last before.
+        connection.exec_driver_sql(f"PRAGMA synchronous={'FULL' if options['lasting'] else 'NORMAL'}")
         # A writer that began as a reader would fail as soon as another one got in between.
-        immediate = connection.get_execution_options().get("writes", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
 
@@ -118,11 +123,16 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
-def writing(engine: Engine) -> Iterator[Connection]:
-    """Run a transaction that commits at the end of the block; errors of the commit itself are `OutcomeUnknown`."""
-    with translated_errors(), engine.connect().execution_options(writes=True) as connection:
+def writing(engine: Engine, *, lasting: bool = True) -> Iterator[Connection]:
+    """Run a transaction that commits at the end of the block; errors of the commit itself are `OutcomeUnknown`.
+
+    One that is not *lasting* does not wait for the disk: a power loss may undo it, as if it had never been.
+    """
+    with translated_errors(), engine.connect().execution_options(writes=True, lasting=lasting) as connection:
         transaction = _begin(connection)
         try:
+            if not lasting and engine.dialect.name == "postgresql":
+                connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
             yield connection
         except BaseException:
             if transaction.is_active:  # a subscriber's handler may have ended it

@@ -71,9 +71,12 @@ class SqlRelayCursor:
         return position
 
     def advance(self, position: int) -> bool:
-        """Record that the bus has everything up to *position*; return False if this relay leads no more."""
+        """Record that the bus has everything up to *position*; return False if this relay leads no more.
+
+        A power loss may undo it. The events since then are published again, which they may be anyway.
+        """
         mine = update(schema.relay).where(schema.relay.c.epoch == self._epoch).values(position=position)
-        with writing(self._engine) as connection:
+        with writing(self._engine, lasting=False) as connection:
             return connection.execute(mine).rowcount == 1
 
     def resign(self) -> None:

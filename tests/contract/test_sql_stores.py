@@ -106,9 +106,26 @@ def test_a_url_that_cannot_work_is_refused_by_its_name(url: str) -> None:
 
 
 def test_sqlite_waits_for_the_disk_at_every_commit(tmp_path: Path) -> None:
-    with connect(f"sqlite:///{tmp_path}/beers.db").connect() as connection:
-        assert connection.execute(text("PRAGMA synchronous")).scalar_one() == 2
-        assert connection.execute(text("PRAGMA journal_mode")).scalar_one() == "wal"
+    engine = connect(f"sqlite:///{tmp_path}/beers.db")
+
+    def waits(**options: bool) -> bool:
+        with writing(engine, **options) as connection:
+            assert connection.execute(text("PRAGMA journal_mode")).scalar_one() == "wal"
+            return bool(connection.execute(text("PRAGMA synchronous")).scalar_one() == 2)
+
+    # On the same connection, of which the pool has no more in this test.
+    assert [waits(), waits(lasting=False), waits()] == [True, False, True]
+
+
+def test_postgresql_waits_for_the_disk_at_every_commit_that_must_last(postgres_url: str) -> None:
+    engine = connect(postgres_url)
+
+    def waits(**options: bool) -> bool:
+        with writing(engine, **options) as connection:
+            return bool(connection.execute(text("SHOW synchronous_commit")).scalar_one() == "on")
+
+    assert [waits(), waits(lasting=False), waits()] == [True, False, True]
+    engine.dispose()
 
 
 def test_only_one_relay_leads_and_the_next_one_goes_on_from_there(cursors: list[SqlRelayCursor]) -> None:
