@@ -97,6 +97,11 @@ def test_every_snippet_of_the_readme_does_what_it_says(reader: Product, followin
     assert run(reader, client) == run(reader, client) != ""
     assert "Orval Trappist" in run(reader, client)
 
+    watched = run(reader, f"python {write(reader, 'watcher.py')}").splitlines()
+    assert watched[0] == "1 1 beer_added"
+    assert [int(line.split()[0]) for line in watched] == list(range(1, len(watched) + 1))
+    assert watched[-1].endswith("beer_details_changed")
+
     grpc = run(reader, block("sh", "grpcurl"))
     assert "beers.v1.BeersService" in grpc
     assert '"name": "Duvel"' in grpc
@@ -141,7 +146,7 @@ def test_the_readme_names_no_target_that_make_does_not_have() -> None:
 
 def test_no_block_of_the_readme_goes_untested() -> None:
     assert len(blocks("sh")) == 8
-    assert len(blocks("python")) == 4
+    assert len(blocks("python")) == 5
 
 
 def test_the_configuration_that_the_readme_names_is_in_the_file() -> None:
