@@ -13,7 +13,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from beers_cli import packages, processes
@@ -230,11 +230,24 @@ class RabbitMQNode:
             raise RabbitMQError(f"rabbitmqctl {arguments[0]} failed: {(done.stderr or done.stdout).strip()}")
         return done.stdout
 
-    def add_virtual_host(self, name: str) -> str:
-        """Make a virtual host, empty of exchanges and queues of ours, and return its AMQP URI."""
-        self.control("add_vhost", name)
-        self.control("set_permissions", "--vhost", name, "guest", ".*", ".*", ".*")
-        return self.uri + name
+    def add_virtual_hosts(self, names: Sequence[str]) -> list[str]:
+        """Make virtual hosts, empty of exchanges and queues of ours, and return their AMQP URIs.
+
+        Many take hardly longer than one: what takes time is the program that talks to the node.
+        """
+        everything = {"user": "guest", "configure": ".*", "write": ".*", "read": ".*"}
+        definitions = self.folder / "virtual-hosts.json"
+        definitions.write_text(
+            json.dumps(
+                {
+                    "vhosts": [{"name": name} for name in names],
+                    "permissions": [everything | {"vhost": name} for name in names],
+                }
+            ),
+            encoding="ascii",
+        )
+        self.control("import_definitions", str(definitions))
+        return [self.uri + name for name in names]
 
     def _stop_left_over(self) -> None:
         for name in ("server.pid", "epmd.pid"):

@@ -27,7 +27,7 @@ REPORTS: Final = ROOT / "build" / "tests"
 ORDER: Final = ("unit", "contract", "service", "bridge", "cli", "e2e")
 """The quick ones first; directories that are not named here follow."""
 
-DIRECTORY_SECONDS: Final = 600
+DIRECTORY_SECONDS: Final = 900
 """How long one directory may take. pytest-timeout ends a test that hangs; this ends a pytest that hangs."""
 
 TEARDOWN_SECONDS: Final = 60

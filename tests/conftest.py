@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from beers_cli.rabbitmq import RabbitMQNode
     from tests.nodes import PostgreSQLNode
 
+_VIRTUAL_HOSTS = 20
+"""How many are made at a time; making one takes a second, and so does making all."""
+
 # `pytest` alone does not look for modules where it is started, as `python -m pytest` does.
 _ROOT = str(Path(__file__).parents[1])
 if _ROOT not in sys.path:
@@ -61,17 +64,27 @@ def amqp_uri(request: pytest.FixtureRequest) -> str:
     return node.uri
 
 
+@pytest.fixture(scope="session")
+def virtual_hosts(rabbitmq_node: "RabbitMQNode") -> Iterator[str]:
+    """The URIs of virtual hosts of the private node, without end, each as empty as a new broker."""
+
+    def made() -> Iterator[str]:
+        while True:
+            yield from rabbitmq_node.add_virtual_hosts([f"test-{uuid.uuid4().hex}" for _ in range(_VIRTUAL_HOSTS)])
+
+    return made()
+
+
 @pytest.fixture(scope="module")
-def module_amqp_uri(request: pytest.FixtureRequest) -> str:
-    """The URI of a virtual host of the test module's own, on the private node: no queue of others is in there."""
-    node: RabbitMQNode = request.getfixturevalue("rabbitmq_node")
-    return node.add_virtual_host(f"module-{uuid.uuid4().hex}")
+def module_amqp_uri(virtual_hosts: Iterator[str]) -> str:
+    """The URI of a virtual host of the test module's own: no queue of others is in there."""
+    return next(virtual_hosts)
 
 
 @pytest.fixture
-def fresh_amqp_uri(rabbitmq_node: "RabbitMQNode") -> str:
-    """The URI of a virtual host of the test's own, on the private node; making one takes a second."""
-    return rabbitmq_node.add_virtual_host(f"test-{uuid.uuid4().hex}")
+def fresh_amqp_uri(virtual_hosts: Iterator[str]) -> str:
+    """The URI of a virtual host of the test's own: no queue of others is in there."""
+    return next(virtual_hosts)
 
 
 @pytest.fixture(scope="session")

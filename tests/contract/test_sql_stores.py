@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,6 +53,15 @@ def cursors(sql: Store, url: str) -> Iterator[list[SqlRelayCursor]]:
     yield both
     for cursor in both:
         cursor.resign()
+
+
+def led(cursor: SqlRelayCursor) -> int:
+    """Lead as soon as it is possible: PostgreSQL takes a moment to notice that a session has ended."""
+    deadline = time.monotonic() + 10
+    while (position := cursor.lead()) is None:
+        assert time.monotonic() < deadline, "the lead is not given away"
+        time.sleep(0.01)
+    return position
 
 
 def test_the_migrations_lead_to_the_schema_that_the_code_uses(sql: Store) -> None:
@@ -134,14 +144,14 @@ def test_only_one_relay_leads_and_the_next_one_goes_on_from_there(cursors: list[
     assert second.lead() is None
     assert first.advance(3)
     first.resign()
-    assert second.lead() == 3
+    assert led(second) == 3
 
 
 def test_leading_again_needs_no_second_lock(cursors: list[SqlRelayCursor]) -> None:
     first, second = cursors
     assert (first.lead(), first.lead()) == (0, 0)
     first.resign()
-    assert second.lead() == 0
+    assert led(second) == 0
 
 
 def test_a_relay_that_was_deposed_without_noticing_cannot_move_the_cursor(
