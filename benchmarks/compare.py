@@ -63,6 +63,9 @@ def main() -> int:
         ground = Ground(Path(name), H2load(program, Path(name)), say)
         try:
             done = compare(ground, options, say)
+        except KeyboardInterrupt:
+            say("interrupted; nothing is written")
+            return 130
         finally:
             ground.stop()
     options.output.mkdir(parents=True, exist_ok=True)

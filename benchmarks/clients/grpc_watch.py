@@ -4,8 +4,8 @@
     python -m benchmarks.clients.grpc_watch ADDRESS past AFTER UP-TO
 
 `live` has beers added, in batches of a hundred, with no more than a thousand events on their way to the slowest
-watcher, and tells how many events a second all the watchers have got together. `past` reads a part of the log and tells how many events a
-second that were. Prints one line of JSON. A watcher that misses an event, or whose stream ends, ends it.
+watcher, and tells how many events a second all the watchers have got together. `past` reads a part of the log and tells
+how many events a second that were. Prints one line of JSON. A watcher whose stream ends, or stands still, ends it.
 """
 
 import asyncio

@@ -7,7 +7,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Plot
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 from benchmarks.comparison.figures import Figure
 from benchmarks.comparison.report import Report
@@ -46,17 +46,19 @@ def _concurrency(curves: Mapping[str, Mapping[int, Figure]], file: Path) -> Path
         _curve(axes, name, curve, marker)
     _ticks(axes, {at for curve in curves.values() for at in curve})
     axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_formatter(FuncFormatter(_plain))
     return _save(plot, axes, file)
 
 
 def _latency(load: list[dict[str, float]], file: Path) -> Path:
-    plot, axes = _axes("Latency of AddBeer (SQLite, durable) against load", "calls a second", "milliseconds")
+    plot, axes = _axes("Latency of AddBeer (SQLite, durable) against load", "calls offered a second", "milliseconds")
     for name, marker in zip(("p99", "p90", "p50"), MARKERS, strict=False):
-        axes.plot([one["rate"] for one in load], [one[name] for one in load], marker=marker, label=name)
+        axes.plot([one["offered"] for one in load], [one[name] for one in load], marker=marker, label=name)
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(FuncFormatter(_plain))
     axes.yaxis.set_minor_formatter(FuncFormatter(_plain_where_room))
     axes.set_xlim(left=0)
+    axes.xaxis.set_major_formatter(FuncFormatter(_plain))
     return _save(plot, axes, file)
 
 
@@ -93,16 +95,15 @@ def _ticks(axes: Axes, at: Iterable[int]) -> None:
     axes.set_xscale("log")
     axes.set_xticks(sorted(at))
     axes.xaxis.set_major_formatter(FuncFormatter(_plain))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def _plain(value: float, _place: object = None) -> str:
-    return f"{value:,.0f}" if value >= 1 else f"{value:g}"
+    return f"{value:,.0f}" if value >= 1 or not value else f"{value:g}"
 
 
 def _plain_where_room(value: float, _place: object = None) -> str:
-    first = f"{value:e}"[0]
-    return _plain(value) if first in "25" else ""
+    return _plain(value) if f"{value:e}"[0] in "25" else ""
 
 
 def _save(plot: Plot, axes: Axes, file: Path) -> Path:

@@ -120,9 +120,9 @@ def tables(report: Report) -> str:
     lines = [
         (
             f"`{how['command']}` on {how['date']}: {how['rounds']} interleaved rounds of {how['seconds']:g} s, on"
-            f" {machine['cores']} cores of {machine['cpu']} ({machine['memory_gib']} GiB, {machine['system']}), with Python"
-            f" {machine['python']}; the disk keeps a page for good in {machine['fsync_ms']:g} ms. Load average before:"
-            f" {machine['load_average_before']:g}."
+            f" {machine['cores']} cores of {machine['cpu']} ({machine['memory_gib']} GiB, {machine['system']}), with"
+            f" Python {machine['python']}; the disk keeps a page for good in {machine['fsync_ms']:g} ms. Load average"
+            f" before: {machine['load_average_before']:g}."
         ),
         "",
         *_table(("ratio", "is", "target", "measured", ""), ratio_rows(report.ratios)),
@@ -134,8 +134,8 @@ def tables(report: Report) -> str:
         lines += [
             "",
             (
-                f"After {memory['adds']:,.0f} adds the bridge had taken {memory['bridge_mib']:.0f} MiB at most, the service"
-                f" {memory['service_mib']:.0f} MiB."
+                f"After {memory['adds']:,.0f} adds the bridge had taken {memory['bridge_mib']:.0f} MiB at most, the"
+                f" service {memory['service_mib']:.0f} MiB."
             ),
         ]
     if report.growth:
