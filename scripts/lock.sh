@@ -19,7 +19,7 @@ out=requirements
 if [ "$mode" = check ]; then
     out=$(mktemp -d)
     trap 'rm -rf "$out"' EXIT
-    cp requirements/run.txt requirements/dev.txt requirements/nameko-grpc.txt "$out"
+    cp requirements/* "$out"
 fi
 upgrade=
 [ "$mode" != upgrade ] || upgrade=--upgrade
