@@ -14,6 +14,10 @@ from benchmarks.comparison.figures import Figure, Ratio, significant
 
 BEGIN = "<!-- Between these two lines `make bench` writes. -->"
 END = "<!-- From here on by hand. -->"
+WARNING = "**The machine was busy with other work: these figures mean little, and have to be measured again.**"
+BUSY = 0.25
+"""Of each core: from such a load average on the machine had other things to do."""
+
 Rows = list[Sequence[str]]
 
 
@@ -124,6 +128,7 @@ def tables(report: Report) -> str:
             f" Python {machine['python']}; the disk keeps a page for good in {machine['fsync_ms']:g} ms. Load average"
             f" before: {machine['load_average_before']:g}."
         ),
+        *(["", WARNING] if machine["load_average_before"] > BUSY * machine["cores"] else []),
         "",
         *_table(("ratio", "is", "target", "measured", ""), ratio_rows(report.ratios)),
         "",

@@ -129,3 +129,6 @@ def test_the_tables_tell_what_was_reached_what_not_and_what_was_not_measured() -
     assert "| `growth_1m` | worst cost per call at 1 M beers / at 10 k | at most 1.2 | - | not measured |" in text
     assert "| `beers_add` | durable AddBeer | 1,000 | 900-1,100 | calls/s |" in text
     assert "not measured: it cannot be installed" in text
+    assert report.WARNING not in text
+    done.machine["load_average_before"] = 1.5
+    assert report.WARNING in report.tables(done)
