@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test test-pythons check static fmt lint types imports proto generated contract contracted buf lock locked clean
+.PHONY: help run test test-pythons check static fmt lint types imports proto generated contract contracted buf lock locked clean bench bench-full
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s%s\n", $$1, $$2 }' Makefile
@@ -41,6 +41,15 @@ check: ## do all that CI does: the static checks, then the whole suite with its 
 	$(MAKE) --no-print-directory --keep-going static || status=1; \
 	$(MAKE) --no-print-directory test COVERAGE=1 || status=1; \
 	exit $$status
+
+# ── Measuring ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+# One at a time, and on a machine that does nothing else: the docs say what is measured, and how to read it.
+bench: $(VENV)/dev.stamp ## compare with gRPC and Nameko alone, about ten minutes (ARGS="--only grpc_echo beers_add", --quick, --help)
+	@exec $(BIN)/python -m benchmarks.compare $(ARGS)
+
+bench-full: $(VENV)/dev.stamp ## the same, longer, and with a million beers: an hour or so
+	@exec $(BIN)/python -m benchmarks.compare --full $(ARGS)
 
 # ── Static checks ────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -32,6 +32,11 @@ class PostgreSQLNode:
         self._databases = 0
         self.port = 0
 
+    @property
+    def pid(self) -> int | None:
+        """The pid of the server, the parent of all its processes, while it runs."""
+        return self._server.pid if self._server is not None and self._server.poll() is None else None
+
     def start(self) -> None:
         """Make the cluster, start the server and wait until it takes connections; about three seconds."""
         self._programs = _programs(self._say)
