@@ -106,7 +106,7 @@ class Ground:
             self._broker = RabbitMQNode(self.folder / "rabbitmq", say=self.say)
             self._broker.start()
             self._servers["RabbitMQ"] = self._broker.process
-        return self.once(f"virtual host {name}", lambda: self._node.add_virtual_host(name))
+        return self.once(f"virtual host {name}", lambda: self._node.add_virtual_hosts([name])[0])
 
     @property
     def _node(self) -> RabbitMQNode:
