@@ -78,7 +78,10 @@ def context(message: Message, reply_to: str) -> dict[str, Any]:
     deadline = found.get("deadline")
     if deadline is not None and not is_number(deadline):
         raise MalformedRequest("the header nameko.deadline must be a number of seconds since 1970")
-    if traceparent := traceparent_of(headers):
+    # Stored and published, so of no other form, under whatever name it came.
+    traceparent = traceparent_of(headers) or traceparent_of(found)
+    found.pop("traceparent", None)
+    if traceparent:
         found["traceparent"] = traceparent
     correlation_id = message.properties.get("correlation_id")
     found["call_id"] = _call_id(reply_to, correlation_id)

@@ -73,7 +73,7 @@ class Bus:
         self._pings: dict[str, asyncio.Future[object]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._link: Link | None = None
-        self._on_pong: list[Callable[[Mapping[str, Any]], None]] = []
+        self._on_pong: list[Callable[[Mapping[str, Any], float], None]] = []
         self.connected = asyncio.Event()
         availability.on_change(self._give_up_if_hopeless)
 
@@ -132,8 +132,8 @@ class Bus:
             timer.cancel()
         return _result(answer)
 
-    def on_pong(self, listener: Callable[[Mapping[str, Any]], None]) -> None:
-        """Call *listener* with what each ping of the service that went well is answered with."""
+    def on_pong(self, listener: Callable[[Mapping[str, Any], float], None]) -> None:
+        """Call *listener* with the answer to each ping that went well, and the loop's time when it was sent."""
         self._on_pong.append(listener)
 
     async def linked(self) -> Link:
@@ -150,6 +150,7 @@ class Bus:
         if link is None:
             return
         number = f"ping-{self._identifier()}"
+        asked_at = self._loop.time()
         answer = self._pings[number] = self._loop.create_future()
         try:
             async with asyncio.timeout(patience):
@@ -168,7 +169,7 @@ class Bus:
         else:
             self._availability.answered_ping(self._loop.time(), store=True)
             for listener in self._on_pong:
-                listener(pong)
+                listener(pong, asked_at)
 
     async def count_instances(self) -> int | None:
         """Return how many service instances listen; None without a connection to the broker."""

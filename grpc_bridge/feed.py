@@ -36,6 +36,8 @@ PAGE = 200
 PAGES_AT_ONCE = 4
 """How many pages are read at the same time, for all watchers together: they are what catching up costs in memory."""
 
+_ENDS = 16
+
 AT_ONCE = 100
 """How many events of the ring are handed out at once, at most."""
 
@@ -96,6 +98,8 @@ class Feed:
         self._end = 0  # the position of the ring's last event, or of the one before its first
         self._target = 0  # up to which the ring is to be filled from the service
         self._last_pong = 0  # the head as the ping before last told it
+        self._ends: deque[tuple[float, int]] = deque(maxlen=_ENDS)  # how far the ring reached, and when
+        self._edition = 0
         self._pages = asyncio.Semaphore(PAGES_AT_ONCE)
         self._watchers = 0
         self._watched = asyncio.Event()
@@ -124,8 +128,11 @@ class Feed:
         return Head(pong["log_id"], pong["head"])
 
     @asynccontextmanager
-    async def watched(self) -> AsyncIterator[None]:
+    async def watched(self) -> AsyncIterator[int]:
         """Have the feed follow the log within the block.
+
+        Yields:
+            The log's edition, for `next`: the positions of one mean nothing in another.
 
         Raises:
             CallFailed: If the broker is away for longer than our patience.
@@ -136,21 +143,21 @@ class Feed:
         try:
             if not await _within(self._patience, self._ready):
                 raise CallFailed("BrokerUnavailable", (), "the message broker is away; try again")
-            yield
+            yield self._edition
         finally:
             self._watchers -= 1
             if not self._watchers:
                 self._watched.clear()
                 self._abandoned.set()
 
-    async def next(self, head: Head, position: int, wanted: Filter, seconds: float) -> tuple[Sequence[Event], int]:
+    async def next(self, edition: int, position: int, wanted: Filter, seconds: float) -> tuple[Sequence[Event], int]:
         """Return what is wanted of the events after *position*, and up to where that is all.
 
         Where nothing has happened after it, wait for that; what comes back after so many *seconds* without is the
         position itself.
 
         Args:
-            head: Where the log ended when the watch began.
+            edition: The log's edition when the watch began.
             position: In that log.
             wanted: Which events.
             seconds: How long to wait.
@@ -158,10 +165,10 @@ class Feed:
         Raises:
             CallFailed: If the server stops, the service does not answer, or it has another log now.
         """
-        self._require_open(head)
+        self._require_open(edition, position)
         if position >= self._end and not await _within(seconds, self._changed):
             return (), position
-        self._require_open(head)
+        self._require_open(edition, position)
         if position >= self._end:  # something else has changed
             return (), position
         start = self._end - len(self._ring)
@@ -185,11 +192,12 @@ class Feed:
         deadline = self._loop.time() + self._patience
         return await self._bus.call(method, kwargs, deadline=deadline, correlation_id=self._identifier(), rows=rows)
 
-    def _require_open(self, head: Head) -> None:
+    def _require_open(self, edition: int, position: int) -> None:
         if self._draining:
             raise CallFailed("ServiceStopping")
-        if self._log_id and head.log_id != self._log_id:
-            raise out_of_range(head.position, Head(self._log_id, self._end), "the catalogue has another log now")
+        if edition != self._edition:
+            why = "the catalogue has another log now, or an older copy of this one"
+            raise out_of_range(position, Head(self._log_id, self._end), why)
 
     # ── Filling the ring ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -222,17 +230,25 @@ class Feed:
 
     async def _find_end(self) -> None:
         head = await self.head()
-        if head.log_id != self._log_id:
-            self._log_id = head.log_id
-            self._restart(head.position)
+        if head.log_id != self._log_id or head.position < self._end:
+            self._begin_edition(head)
         self._behind(head.position)
         self._ready.set()
+
+    def _begin_edition(self, head: Head) -> None:
+        """Forget the log that there was: the service has another one, or has lost the end of this one."""
+        if self._log_id:
+            self._logger.warning("the catalogue has another log now", log_id=head.log_id, head=head.position)
+        self._log_id = head.log_id
+        self._edition += 1
+        self._restart(head.position)
 
     def _restart(self, end: int) -> None:
         """Begin an empty ring behind the position *end*."""
         self._ring.clear()
         self._size = 0
         self._end = self._target = self._last_pong = end
+        self._ends.clear()
         self._wake()
 
     def _take(self, body: bytes) -> None:
@@ -266,17 +282,19 @@ class Feed:
             self._target = max(self._target, target)
             self._gap.set()
 
-    def _on_pong(self, pong: Mapping[str, Any]) -> None:
+    def _on_pong(self, pong: Mapping[str, Any], asked_at: float) -> None:
         """Look whether the log has got ahead of us, or is another one, at every ping."""
         if not self._ready.is_set():
             return
-        if pong["log_id"] != self._log_id:
-            self._logger.warning("the catalogue has another log now", log_id=pong["log_id"])
-            self._log_id = pong["log_id"]
-            self._restart(pong["head"])
+        head = Head(pong["log_id"], pong["head"])
+        # A log does not get shorter, unless an older copy of the store has been put in its place.
+        known = max((end for at, end in self._ends if at <= asked_at), default=0)
+        if head.log_id != self._log_id or head.position < known:
+            self._begin_edition(head)
         # What the last one told, the bus has had time to bring.
         self._behind(self._last_pong)
-        self._last_pong = pong["head"]
+        self._last_pong = head.position
+        self._ends.append((self._loop.time(), self._end))
 
     async def _fill_always(self) -> None:
         attempts = 0
@@ -294,6 +312,8 @@ class Feed:
                 attempts = 0
 
     async def _fill(self) -> None:
+        # What somebody puts on the bus need not be true.
+        self._target = min(self._target, (await self.head()).position)
         while self._end < self._target:
             if self._target - self._end > RING:
                 # More than the ring holds: whoever is behind reads pages.

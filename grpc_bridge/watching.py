@@ -29,7 +29,7 @@ class Watches:
         self._feed = feed
         self._checkpoint_interval = checkpoint_interval
         self._loop = asyncio.get_running_loop()
-        self._shared: dict[tuple[str, int, int, int], bytes] = {}
+        self._shared: dict[tuple[int, int, int, int], bytes] = {}
 
     async def watch(self, head: Head, after: int, wanted: Filter) -> AsyncGenerator[bytes, None]:
         """Yield responses, serialized, from behind the position *after* on, for ever.
@@ -44,16 +44,16 @@ class Watches:
         """
         position, caught_up = after, False
         due = self._loop.time() + self._checkpoint_interval
-        async with self._feed.watched():
+        async with self._feed.watched() as edition:
             while True:
                 if not caught_up and position >= head.position:
                     caught_up = True
                     yield _response(head.log_id, position, caught_up=v1.CaughtUp(position=position))
                 else:
-                    events, through = await self._feed.next(head, position, wanted, due - self._loop.time())
+                    events, through = await self._feed.next(edition, position, wanted, due - self._loop.time())
                     for part in _parts(events):
                         position = through if part[-1] is events[-1] else part[-1].position
-                        yield self._told(head.log_id, position, part)
+                        yield self._told(edition, head.log_id, position, part)
                     position = through
                     if not events:
                         if self._loop.time() < due:
@@ -61,9 +61,9 @@ class Watches:
                         yield _response(head.log_id, position, checkpoint=v1.Checkpoint(position=position))
                 due = self._loop.time() + self._checkpoint_interval
 
-    def _told(self, log_id: str, through: int, events: Sequence[Event]) -> bytes:
+    def _told(self, edition: int, log_id: str, through: int, events: Sequence[Event]) -> bytes:
         """Return the response with *events*, made once for all watchers that are told the same."""
-        key = (log_id, events[0].position, len(events), through)
+        key = (edition, events[0].position, len(events), through)
         response = self._shared.get(key)
         if response is None:
             told = v1.BeerEvents(events=[event.message for event in events])

@@ -73,7 +73,9 @@ def _sqlite(url: URL, setting: str) -> Engine:
         raise ConfigurationError(f"{setting}: cannot create {Path(url.database).parent}: {error.strerror}") from error
     # Without an isolation level the driver begins no transaction by itself, so that ours can be IMMEDIATE.
     engine = sqlalchemy.create_engine(
-        url, connect_args={"timeout": SQLITE_BUSY, "isolation_level": None, "check_same_thread": False}
+        url,
+        hide_parameters=True,  # an error's text goes to the log, and values must not
+        connect_args={"timeout": SQLITE_BUSY, "isolation_level": None, "check_same_thread": False},
     )
 
     @event.listens_for(engine, "connect")
@@ -98,6 +100,7 @@ def _postgresql(url: URL, application: str, longest_pause: float) -> Engine:
     milliseconds = STATEMENT_TIMEOUT * 1000
     return sqlalchemy.create_engine(
         url,
+        hide_parameters=True,
         pool_size=5,
         max_overflow=15,
         pool_timeout=STATEMENT_TIMEOUT,

@@ -378,6 +378,42 @@ async def test_a_store_that_was_replaced_ends_the_watches_of_the_old_one(amqp_ur
         fresh.cancel()
 
 
+async def test_an_older_copy_of_the_store_ends_the_watches_and_its_events_are_told_anew(amqp_uri: str) -> None:
+    async with watched(amqp_uri) as (service, running):
+        watching = Watching(running)
+        await watching.until_kind("caught_up")
+        await service.happen(5)
+        await watching.until(5)
+        del service.log.events[2:]
+        error = await watching.end()
+        assert error.code() is grpc.StatusCode.OUT_OF_RANGE
+        assert details(error)["ErrorInfo"].metadata["head"] == "2"
+        fresh = Watching(running)
+        await fresh.until_kind("caught_up")
+        await service.happen(beer_id=9)
+        await fresh.until(3)
+        assert [event.beer_id for event in fresh.responses[-1].events.events] == [9]
+        fresh.cancel()
+
+
+@pytest.mark.parametrize("position", [50, 10**15])
+async def test_an_event_beyond_the_log_is_not_believed(amqp_uri: str, position: int) -> None:
+    async with watched(amqp_uri) as (service, running):
+        watching = Watching(running)
+        await watching.until_kind("caught_up")
+        await service.happen()
+        await service.tell(service.log.events[0] | {"position": position, "id": f"log:{position}"})
+        await service.happen(2)
+        await watching.until(3)
+        later = Watching(running, from_beginning=True)
+        await later.until_kind("caught_up")
+        await service.happen()
+        for watcher in (watching, later):
+            await watcher.until(4)
+            assert watcher.positions == [1, 2, 3, 4]
+            watcher.cancel()
+
+
 async def test_bytes_that_are_no_request_are_refused(amqp_uri: str) -> None:
     async with watched(amqp_uri) as (_service, running):
         call: Any = running.channel.unary_stream("/beers.v1.BeersService/WatchBeers")

@@ -49,6 +49,7 @@ def client(product: Product, action: str, *arguments: object) -> "Iterator[subpr
             process.kill()
 
 
+@pytest.mark.timeout(500)
 def test_each_watcher_sees_every_event_once_and_in_order_though_bridge_and_broker_are_killed(product: Product) -> None:
     already = COMMANDS // 10
     with client(product, "command", "--number", already, "--label", "before") as commanding:

@@ -57,11 +57,15 @@ def test_the_trace_of_a_command_goes_on_in_its_event(start: Start, follower: Wir
         follower.send(body, "beers.add", application_headers={"traceparent": trace}),
         follower.send(body, "beers.add", application_headers={"traceparent": "nonsense"}),
         follower.call("execute", calls=[{"method": "add", "kwargs": {"name": "x"}, "traceparent": trace}]),
+        # What a stock service hands on of its context, and what somebody might put there.
+        follower.send(body, "beers.add", application_headers={"nameko.traceparent": trace}),
+        follower.send(body, "beers.add", application_headers={"nameko.traceparent": "q" * 100_000}),
+        follower.send(body, "beers.add", application_headers={"nameko.traceparent": [1]}),
     ]
     for call in calls:
         assert follower.answer(call)["error"] is None
     traces = [follower.get("all").properties["application_headers"].get("traceparent") for _ in calls]
-    assert sorted(traces, key=str) == [trace, trace, None]
+    assert sorted(traces, key=str) == [trace, trace, trace, None, None, None]
 
 
 def test_every_kind_of_event_reaches_the_bus_in_order(start: Start, follower: Wire) -> None:
