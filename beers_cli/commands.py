@@ -73,15 +73,15 @@ def get(
     *,
     beer_id: BeerId,
     at: Annotated[
-        str,
+        str | None,
         typer.Option(metavar="POSITION|TIME", help="As it was then: 42, 2026-11-01 or 2026-11-01T18:30 (local time)."),
-    ] = "",
+    ] = None,
     as_json: AsJson = False,
     address: Address = DEFAULT_ADDRESS,
     timeout: Timeout = DEFAULT_TIMEOUT,
 ) -> None:
     """Show a beer, as it is or as it was."""
-    as_of = moment(at) if at else None
+    as_of = None if at is None else moment(at)
     with connect(address, timeout) as catalogue:
         _show(catalogue.get(beer_id, as_of), f"As of {at}:" if at else "", as_json=as_json)
 

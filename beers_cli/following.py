@@ -155,8 +155,11 @@ class Follower:
             known = {
                 name: problem.metadata[name] for name in ("position", "head", "log_id") if name in problem.metadata
             }
+            asked, _, _ = self._request.resume_token.rpartition(":")
             place = (
-                f"does not reach to position {known['position']}: it ends at position {known['head']}"
+                "is another one than that of the place to go on from"
+                if asked and asked != known.get("log_id", asked)
+                else f"does not reach to position {known['position']}: it ends at position {known['head']}"
                 if known.keys() >= {"position", "head"}
                 else "has no such place"
             )

@@ -12,6 +12,7 @@ from typing import Any
 
 import typer
 
+from beers_cli import processes
 from beers_cli.client import delay_before
 from beers_cli.failure import Failure
 from beers_cli.stopping import Stop
@@ -100,10 +101,7 @@ class Handler:
                 break
             given = None
         self._stop.last_act = lambda: None
-        status = process.returncode
-        if status < 0:
-            return f"was killed by {signal.Signals(-status).name}"
-        return f"ended with status {status}" if status else ""
+        return processes.described(process.returncode) if process.returncode else ""
 
 
 def _kill(process: "subprocess.Popen[bytes]") -> None:

@@ -21,7 +21,7 @@ def _address(value: str) -> str:
     host, separator, port = value.rpartition(":")
     if not separator or value.endswith("]"):  # no port: a name, or an IPv6 address in brackets
         return f"{value}:{_PORT}"
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:  # noqa: PLR2004 - what a port is
+    if not host or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:  # noqa: PLR2004 - what a port is
         raise typer.BadParameter("must be HOST:PORT, such as 127.0.0.1:8000")
     return value
 
@@ -116,7 +116,7 @@ def quantity(value: str) -> float | None:
 
 def moment(value: str) -> int | datetime:
     """Return the position in the log or the time that *value* names; a time without a zone is local time."""
-    if value.isdigit() and int(value) <= INT64["max"]:
+    if value.isascii() and value.isdigit() and int(value) <= INT64["max"]:
         return int(value)
     try:
         return datetime.fromisoformat(value).astimezone(UTC)

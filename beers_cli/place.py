@@ -81,7 +81,7 @@ def _read(file: Path) -> str:
         return ""
     except OSError as error:
         raise Failure(f"Cannot read {file}: {error.strerror}.", "Name another file with --state.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Failure(f"{file} holds no place in the log.", hint) from error
     token = document.get("resume_token") if isinstance(document, dict) else None
     if not isinstance(token, str) or not token:

@@ -189,3 +189,13 @@ def free_port() -> int:
         port = random.randrange(20000, 30000)  # noqa: S311 - not a secret
         if is_free(port):
             return port
+
+
+def described(status: int) -> str:
+    """Return in words how a process ended."""
+    if status >= 0:
+        return f"ended with status {status}"
+    try:
+        return f"was killed by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"was killed by signal {-status}"

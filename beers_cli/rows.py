@@ -22,6 +22,7 @@ FORMATS = ("csv", "jsonl")
 _QUANTITIES = ("abv", "ibu")
 _DELIMITERS = (",", ";", "\t")
 _LONGEST_FIELD = 64 * 2**20
+_LONGEST_LINE = 64 * 2**20
 _UNCLOSED = "the quote that opens here is never closed"
 
 Lines = tuple[int, int]
@@ -89,8 +90,11 @@ class Source:
         return self._csv() if self.format == "csv" else self._json_lines()
 
     def _lines(self) -> Iterator[bytes]:
-        for number, line in enumerate(self.file):
+        for number, line in enumerate(iter(lambda: self.file.readline(_LONGEST_LINE), b"")):
             self.read += len(line)
+            if len(line) == _LONGEST_LINE:
+                reason = f"Line {number + 1} of the file is longer than {_LONGEST_LINE >> 20} MB."
+                raise Failure(reason, "A beer takes less; is this a file of beers?")
             if number == 0:
                 if line.startswith((b"\xff\xfe", b"\xfe\xff")):
                     raise Failure("The file is in UTF-16.", "Convert it to UTF-8 first: iconv -f UTF-16 -t UTF-8")

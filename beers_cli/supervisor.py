@@ -135,7 +135,7 @@ class Supervisor:
             if status == EXIT_CONFIGURATION:
                 raise Failure(words.removeprefix("beers: ") or f"{part.name} says that it cannot run as configured")
             quick_deaths = quick_deaths + 1 if time.monotonic() - started < QUICK_DEATH else 0
-            how = _described(status)
+            how = processes.described(status)
             if quick_deaths >= MOST_QUICK_DEATHS:
                 raise Failure(f"{part.name} {how}, {quick_deaths} times in a row.", f"It said last: {words}")
             pause = min(2.0 ** (quick_deaths - 1), _SLOWEST_RESTART) if quick_deaths > 1 else 0.0
@@ -154,12 +154,3 @@ class Supervisor:
         finally:
             asking.kill()
             asking.wait()
-
-
-def _described(status: int) -> str:
-    if status >= 0:
-        return f"ended with status {status}"
-    try:
-        return f"was killed by {signal.Signals(-status).name}"
-    except ValueError:
-        return f"was killed by signal {-status}"

@@ -44,7 +44,7 @@ def _types(values: list[str] | None) -> list[str]:
 
 
 def _start(value: str) -> str:
-    if not value.strip() or (value.isdigit() and int(value) > INT64["max"]):
+    if not value.strip() or (value.isascii() and value.isdigit() and int(value) > INT64["max"]):
         raise typer.BadParameter("must be now, beginning, a position such as 42, or a resume token or event id")
     return value.strip()
 
@@ -163,7 +163,7 @@ def _request(start: str, types: Sequence[str], beer_ids: Sequence[int], *, resum
         request.from_now = True
     elif start.lower() == "beginning":
         request.from_beginning = True
-    elif start.isdigit():
+    elif start.isascii() and start.isdigit():
         request.after_position = int(start)
     else:
         request.resume_token = start

@@ -34,6 +34,12 @@ def test_columns_are_found_by_name_whatever_their_order_case_and_the_byte_order_
     assert source.ignored == ["untappd"]
 
 
+def test_a_line_without_end_is_refused_before_it_fills_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("beers_cli.rows._LONGEST_LINE", 1000)
+    with pytest.raises(Failure, match="Line 2 of the file is longer"):
+        read("name\n" + "x" * 5000)
+
+
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 def test_the_delimiter_is_the_one_of_the_header(delimiter: str) -> None:
     (row,) = rows(f"name{delimiter}ibu\nJever{delimiter}44\n")

@@ -70,6 +70,24 @@ def test_an_event_cannot_smuggle_commands_or_lines_to_the_terminal(service: Fake
     assert out.count("\n") == 1
 
 
+def test_a_signal_without_a_name_is_told_by_its_number() -> None:
+    assert [processes.described(status) for status in (3, -9, -40)] == [
+        "ended with status 3",
+        "was killed by SIGKILL",
+        "was killed by signal 40",
+    ]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("watch", "--from", "²"), ("get", "1", "--at", "²"), ("get", "1", "--at", ""), ("watch", "--from", "")],
+)
+def test_what_is_no_place_is_no_bug_of_ours(beers: Run, arguments: tuple[str, ...]) -> None:
+    result = beers(*arguments)
+    assert result.status in (1, 2)
+    assert "bug" not in result.err
+
+
 @pytest.mark.usefixtures("history")
 def test_json_is_one_document_for_each_line_and_event(beers: Run) -> None:
     documents = [json.loads(line) for line in beers(*CAUGHT_UP, "--json").out.splitlines()]
