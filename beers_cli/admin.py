@@ -7,7 +7,7 @@ import typer
 
 from beers_cli import dead_letters
 from beers_cli.failure import Failure
-from beers_cli.options import AmqpUri, AsJson, broker_uri, print_json
+from beers_cli.options import AmqpUri, AsJson, broker_uri, print_json, queue_name
 from beers_cli.progress import Progress
 from beers_runtime import configuration
 
@@ -69,7 +69,9 @@ def rebuild(*, database_url: DatabaseUrl = "", as_json: AsJson = False) -> None:
 def replay(
     *,
     first: Annotated[int, typer.Option("--from", min=1, metavar="POSITION", help="The first position.")],
-    queue: Annotated[str, typer.Option("--to-queue", metavar="NAME", help="The queue; it has to be there.")],
+    queue: Annotated[
+        str, typer.Option("--to-queue", metavar="NAME", callback=queue_name, help="The queue; it has to be there.")
+    ],
     last: Annotated[
         int | None, typer.Option("--to", min=1, metavar="POSITION", help="The last position; by default that of now.")
     ] = None,
@@ -85,8 +87,6 @@ def replay(
     A subscriber of the kit drops those that it has handled, and fetches those that it lacks by itself: this is for
     others.
     """
-    if not queue:
-        raise typer.BadParameter("--to-queue must name a queue")
     if last is not None and last < first:
         raise typer.BadParameter("--to must not lie before --from")
     uri = broker_uri(amqp_uri)

@@ -10,7 +10,7 @@ import orjson
 import typer
 
 from beers_cli.failure import Failure
-from beers_cli.options import AmqpUri, AsJson, broker_uri, print_json
+from beers_cli.options import AmqpUri, AsJson, broker_uri, print_json, queue_name
 from beers_cli.progress import Progress
 from beers_runtime import configuration
 
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 commands = typer.Typer(no_args_is_help=True, help="Look at dead letters, send them back, or throw them away.")
 
 Queue = Annotated[
-    str, typer.Option("--queue", metavar="NAME", help="The dead-letter queue of a service or a subscriber.")
+    str,
+    typer.Option(
+        "--queue", metavar="NAME", callback=queue_name, help="The dead-letter queue of a service or a subscriber."
+    ),
 ]
 Number = Annotated[
     int | None, typer.Argument(metavar="N", min=1, help="The letter's number, as `list` shows it.", show_default=False)
@@ -33,10 +36,14 @@ _DEFAULT = "beers.dead-letters"
 @commands.command("list")
 def list_letters(*, queue: Queue = _DEFAULT, amqp_uri: AmqpUri = "", as_json: AsJson = False) -> None:
     """List the letters, oldest first, and leave them where they are."""
+    # The queue is let go of before anything is printed: a pager may keep us for long.
     with _opened(queue, amqp_uri) as letters:
-        found = letters.letters()
+        if as_json:
+            documents = [_document(letter) for letter in letters.letters()]
+        else:
+            rows = [_row(letter) for letter in letters.letters()]
     if as_json:
-        print_json([_document(letter) for letter in found])
+        print_json(documents)
         return
     from rich import box  # noqa: PLC0415 - only where a table is shown
     from rich.table import Table  # noqa: PLC0415
@@ -44,18 +51,16 @@ def list_letters(*, queue: Queue = _DEFAULT, amqp_uri: AmqpUri = "", as_json: As
 
     from beers_cli.presentation import console, printable  # noqa: PLC0415
 
-    if found:
+    if rows:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         for column in ("N", "ID", "TYPE", "REASON", "ATTEMPTS", "WHEN"):
             right = column in {"N", "ATTEMPTS"}
             table.add_column(column, justify="right" if right else "left", overflow="fold", no_wrap=column == "N")
-        for letter in found:
-            told = _told(letter)
-            cells = (str(letter.number), told["id"], told["type"], letter.reason, str(letter.attempts), letter.time)
+        for cells in rows:
             table.add_row(*(Text(printable(str(cell or "-"))) for cell in cells))
         console().print(table)
-    noun = "letter" if len(found) == 1 else "letters"
-    console().print(Text(f"{len(found) or 'No'} {noun} in {queue}.", style="dim"))
+    noun = "letter" if len(rows) == 1 else "letters"
+    console().print(Text(f"{len(rows) or 'No'} {noun} in {queue}.", style="dim"))
 
 
 @commands.command()
@@ -68,7 +73,9 @@ def show(
 ) -> None:
     """Show a letter, all of it."""
     with _opened(queue, amqp_uri) as letters:
-        found = next((letter for letter in letters.letters() if letter.number == number), None)
+        found = None
+        for letter in letters.letters(number):
+            found = letter if letter.number == number else None
     if found is None:
         raise Failure(
             f"There is no letter {number} in {queue}.", "`beers admin dead-letters list` shows which there are."
@@ -158,6 +165,12 @@ def _told(letter: "DeadLetter") -> dict[str, Any]:
     body = _json(letter)
     told = body if isinstance(body, dict) else {}
     return {name: told.get(name, "") for name in ("id", "position", "type")}
+
+
+def _row(letter: "DeadLetter") -> tuple[Any, ...]:
+    """Return what the list shows of *letter*, without its body."""
+    told = _told(letter)
+    return str(letter.number), told["id"], told["type"], letter.reason, str(letter.attempts), letter.time
 
 
 def _document(letter: "DeadLetter") -> dict[str, Any]:

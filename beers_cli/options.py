@@ -32,6 +32,15 @@ def _timeout(value: float) -> float:
     return value
 
 
+def queue_name(value: str) -> str:
+    """Return *value* if a queue can have that name."""
+    if not value:
+        raise typer.BadParameter("must name a queue")
+    if len(value.encode()) > 255:  # noqa: PLR2004 - AMQP's short strings
+        raise typer.BadParameter("must be at most 255 bytes long, as the names of queues are")
+    return value
+
+
 def _quantity(value: str | None) -> str | None:
     if value is not None:
         quantity(value)

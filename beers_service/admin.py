@@ -144,8 +144,9 @@ def replay(
 
 
 def _open(database_url: str) -> Engine:
-    engine = connect(database_url)
-    migrations.require_current(engine)
+    # Where nothing is there is nothing to work on: a mistyped path must not become a store, nor another's file.
+    engine = connect(database_url, existing=True)
+    migrations.require_current(engine, begin=False)
     return engine
 
 

@@ -3,10 +3,14 @@
 To look is to take without acknowledging: when the channel closes, the broker puts everything back where it was, also
 if this process is killed. What is sent back is acknowledged only after the broker has confirmed the copy, so that at
 worst a message is there twice.
+
+Whoever works on a queue has it for himself: a number counts what nobody else holds, so that with two of them at work
+it could mean another letter than the one that was looked at.
 """
 
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections import deque
+from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +24,18 @@ from beers_service.unreadable import RequestChannel, tolerate
 
 CONFIRM_TIMEOUT = 15.0
 """Seconds within which the broker has to confirm a message."""
+
+LETTER_TIMEOUT = 15.0
+"""Seconds within which the broker has to hand out the next letter, if there is one."""
+
+_GLANCE = 0.5
+"""Seconds without a letter after which the broker is asked whether there are more."""
+
+_PREFETCH = 500
+"""Letters that the broker sends ahead where each is acknowledged in its turn."""
+
+_PREFETCH_MAXIMUM = 65535
+_NAME_MAXIMUM = 255  # bytes
 
 
 class QueueUnusable(Exception):
@@ -67,10 +83,14 @@ class DeadLetterQueue:
         self._broker = Broker(uri, heartbeat=0)
         self._queue = queue
 
-    def letters(self) -> list[DeadLetter]:
-        """Return all letters, oldest first, and leave them where they are; raises `QueueUnusable`."""
+    def letters(self, last: int | None = None) -> Generator[DeadLetter]:
+        """Yield all letters, or those up to number *last*, oldest first, and leave them where they are.
+
+        Nobody else gets at them until the end; raises `QueueUnusable`.
+        """
         with self._channel() as channel:
-            return [_described(number, message) for number, message in self._all(channel)]
+            for number, message in self._all(channel, last, prefetch=last or 0):
+                yield _described(number, message)
 
     def replay(self, numbers: Collection[int] | None, progress: Callable[[int], None]) -> int:
         """Send letters back to the queues that they came from, as if they had never been tried.
@@ -91,7 +111,7 @@ class DeadLetterQueue:
             done = 0
             for number, message in self._chosen(channel, numbers):
                 queue = headers_of(message).get("x-queue")
-                if not isinstance(queue, str) or not queue:
+                if not isinstance(queue, str) or not 0 < len(queue.encode()) <= _NAME_MAXIMUM:
                     raise QueueUnusable(f"letter {number} does not say which queue it came from")
                 letter = revived(message)
                 confirms.publish(letter.body, "", queue, mandatory=True, **letter.properties)
@@ -104,29 +124,57 @@ class DeadLetterQueue:
     def drop(self, numbers: Collection[int] | None) -> int:
         """Delete letters, those of these *numbers* or all, and return how many they were; raises `QueueUnusable`."""
         with self._channel() as channel:
-            chosen = list(self._chosen(channel, numbers))
-            for _, message in chosen:
+            # Where some are named, none goes unless all are there.
+            chosen = self._chosen(channel, numbers)
+            done = 0
+            for _, message in chosen if numbers is None else list(chosen):
                 channel.basic_ack(message.delivery_tag)
-            return len(chosen)
+                done += 1
+            return done
 
     def _chosen(self, channel: amqp.Channel, numbers: Collection[int] | None) -> Iterator[tuple[int, Any]]:
         last = None if numbers is None else max(numbers)
         missing = set(numbers or ())
-        for number, message in self._all(channel, last):
+        for number, message in self._all(channel, last, prefetch=last or _PREFETCH):
             if numbers is None or number in missing:
                 missing.discard(number)
                 yield number, message
         if missing:
             raise QueueUnusable(f"there is no letter {min(missing)} in {self._queue}")
 
-    def _all(self, channel: amqp.Channel, last: int | None = None) -> Iterator[tuple[int, Any]]:
-        """Take the letters that are there now; the broker has them back when the channel closes."""
-        count = channel.queue_declare(self._queue, passive=True).message_count
+    def _all(self, channel: amqp.Channel, last: int | None, prefetch: int) -> Iterator[tuple[int, Any]]:
+        """Take the letters that are there now; the broker has them back when the channel closes.
+
+        Args:
+            channel: Where to take them.
+            last: The number of the last one; None: all.
+            prefetch: How many may be out and not acknowledged; 0: all.
+        """
+        arrived: deque[Any] = deque()
+        count = self._ready(channel)
+        channel.basic_qos(0, prefetch if prefetch <= _PREFETCH_MAXIMUM else 0, a_global=False)
+        # The queue itself keeps others out, and takes back what is out in the same step in which it lets them in.
+        channel.basic_consume(self._queue, exclusive=True, callback=arrived.append)
         for number in range(1, min(count, last or count) + 1):
-            message = channel.basic_get(self._queue)
-            if message is None:
+            if not arrived and not self._await_letter(channel, arrived):
                 return
-            yield number, message
+            yield number, arrived.popleft()
+
+    def _await_letter(self, channel: amqp.Channel, arrived: deque[Any]) -> bool:
+        """Wait until a letter has *arrived*; False if there are no more, because somebody was just before us."""
+        deadline = time.monotonic() + LETTER_TIMEOUT
+        while not arrived:
+            try:
+                channel.connection.drain_events(timeout=_GLANCE)
+            except TimeoutError:
+                if not self._ready(channel) and not arrived:
+                    return False
+                if time.monotonic() > deadline:
+                    raise
+        return True
+
+    def _ready(self, channel: amqp.Channel) -> int:
+        return int(channel.queue_declare(self._queue, passive=True).message_count)
 
     @contextmanager
     def _channel(self) -> Iterator[amqp.Channel]:
@@ -146,6 +194,10 @@ class DeadLetterQueue:
                     drop(connection)
         except amqp.exceptions.NotFound as error:
             raise QueueUnusable(f"there is no queue {self._queue}") from error
+        except amqp.exceptions.AccessRefused as error:
+            if "exclusive use" not in str(error):
+                raise QueueUnusable(f"RabbitMQ refuses it: {error}") from error
+            raise QueueUnusable(f"somebody else looks at {self._queue} at this moment, or reads from it") from error
         except Unconfirmed as error:
             raise QueueUnusable(str(error)) from error
         except BROKER_ERRORS as error:

@@ -44,6 +44,7 @@ def connect(
     setting: str = "DATABASE_URL",
     application: str = "beers",
     longest_pause: float = STATEMENT_TIMEOUT,
+    existing: bool = False,
 ) -> Engine:
     """Return an engine for *database_url*, ``sqlite:///path`` or ``postgresql+psycopg2://…``; it connects lazily.
 
@@ -52,21 +53,27 @@ def connect(
         setting: What errors call the URL.
         application: What PostgreSQL shows as the name of its client.
         longest_pause: Seconds that a transaction may do nothing before PostgreSQL ends it.
+        existing: Whether a file of SQLite's has to be there already, instead of being made.
 
     Raises:
-        ConfigurationError: If the URL is malformed, or of a database or driver that does not work here.
+        ConfigurationError: If the URL is malformed, or of a database or driver that does not work here, or the file
+            has to be there and is not.
     """
     kind = kind_of_store(database_url, setting)
     try:
         url = make_url(database_url)
     except (ArgumentError, ValueError) as error:
         raise ConfigurationError(f"{setting} is no database URL such as sqlite:///var/beers.db") from error
-    return _sqlite(url, setting) if kind == "sqlite" else _postgresql(url, application, longest_pause)
+    return (
+        _sqlite(url, setting, existing=existing) if kind == "sqlite" else _postgresql(url, application, longest_pause)
+    )
 
 
-def _sqlite(url: URL, setting: str) -> Engine:
+def _sqlite(url: URL, setting: str, *, existing: bool) -> Engine:
     if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
         raise ConfigurationError(f"{setting} must name a file, as in sqlite:///var/beers.db")
+    if existing and not Path(url.database).is_file():
+        raise ConfigurationError(f"{setting}: there is no store {url.database}")
     try:
         Path(url.database).parent.mkdir(exist_ok=True)
     except OSError as error:

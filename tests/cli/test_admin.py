@@ -42,6 +42,26 @@ def test_a_damaged_store_is_told_of_with_exit_status_1(store: Path, beers: Run) 
     assert "7" in result.err
 
 
+_REPLAY = ("replay", "--from", "1", "--to-queue", "x", "--amqp-uri", "amqp://127.0.0.1:1/")
+
+
+@pytest.mark.parametrize("command", [("verify",), ("rebuild",), _REPLAY], ids=lambda command: command[0])
+def test_only_migrate_makes_a_store(tmp_path: Path, beers: Run, command: tuple[str, ...]) -> None:
+    missing = tmp_path / "mistyped" / "beers.db"
+    refused = beers("admin", *command, "--database-url", f"sqlite:///{missing}")
+    assert refused.status == 1
+    assert f"there is no store {missing}" in refused.err
+    assert not missing.parent.exists()
+    foreign = tmp_path / "foreign.db"
+    foreign.touch()
+    refused = beers("admin", *command, "--database-url", f"sqlite:///{foreign}")
+    assert refused.status == 1
+    assert "the store is empty; run `beers admin migrate`" in refused.err
+    with sqlite3.connect(foreign) as connection:
+        assert connection.execute("SELECT name FROM sqlite_master").fetchall() == []
+    connection.close()
+
+
 @pytest.mark.parametrize("command", ["migrate", "verify", "rebuild"])
 def test_a_store_at_an_unknown_revision_is_refused_in_words(store: Path, beers: Run, command: str) -> None:
     beers("admin", "migrate")

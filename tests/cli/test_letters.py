@@ -11,6 +11,7 @@ import pytest
 
 from beers_cli.rabbitmq import RabbitMQNode
 from beers_service import admin
+from beers_service.dead_letter_queue import DeadLetterQueue
 from beers_service.domain.commands import add, rename
 from beers_service.store.engine import connect
 from beers_service.store.event_log import SqlEventLog
@@ -127,10 +128,72 @@ def test_letters_are_dropped_only_by_who_means_it(channel: amqp.Channel, beers: 
     assert count(channel, LETTERS) == 0
 
 
+def test_nobody_touches_a_letter_while_somebody_else_looks(
+    channel: amqp.Channel, module_amqp_uri: str, beers: Run
+) -> None:
+    for position in (1, 2, 3):
+        put(channel, position)
+    others = DeadLetterQueue(module_amqp_uri, LETTERS).letters()
+    assert next(others).number == 1
+    for command in (["list"], ["show", "1"], ["replay", "1"], ["drop", "1", "--yes"], ["drop", "--all", "--yes"]):
+        refused = beers("admin", "dead-letters", *command, "--queue", LETTERS)
+        assert refused.status == 1
+        assert f"Somebody else looks at {LETTERS}" in refused.err
+    assert [letter.number for letter in others] == [2, 3]
+    listed = beers("admin", "dead-letters", "list", "--queue", LETTERS, "--json").document
+    assert [letter["position"] for letter in listed] == [1, 2, 3]
+    assert count(channel, ORIGIN) == 0
+
+
+def test_a_look_that_is_broken_off_leaves_the_letters_in_their_order(
+    channel: amqp.Channel, module_amqp_uri: str, beers: Run
+) -> None:
+    for position in range(1, 1001):
+        put(channel, position)
+    broken_off = DeadLetterQueue(module_amqp_uri, LETTERS).letters()
+    for _ in range(700):
+        next(broken_off)
+    broken_off.close()
+    listed = beers("admin", "dead-letters", "list", "--queue", LETTERS, "--json").document
+    assert [letter["position"] for letter in listed] == list(range(1, 1001))
+    assert beers("admin", "dead-letters", "show", "900", "--queue", LETTERS, "--json").document["position"] == 900
+    assert beers("admin", "dead-letters", "drop", "--all", "--yes", "--queue", LETTERS, "--json").document == {
+        "dropped": 1000
+    }
+    assert count(channel, LETTERS) == 0
+
+
+def test_a_list_does_not_ask_for_each_letter(
+    channel: amqp.Channel, module_amqp_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for position in range(1, 51):
+        put(channel, position)
+    asked = []
+    send = amqp.Channel.send_method
+
+    def noted(self: amqp.Channel, sig: tuple[int, int], *arguments: Any, **options: Any) -> Any:
+        asked.append(sig)
+        return send(self, sig, *arguments, **options)
+
+    monkeypatch.setattr(amqp.Channel, "send_method", noted)
+    assert len(list(DeadLetterQueue(module_amqp_uri, LETTERS).letters())) == 50
+    assert len(asked) < 10
+
+
 @pytest.mark.parametrize("command", ["replay", "drop"])
 @pytest.mark.parametrize("arguments", [[], ["1", "--all"], ["0"], ["x"]])
 def test_which_letters_must_be_said(beers: Run, command: str, arguments: list[str]) -> None:
     assert beers("admin", "dead-letters", command, *arguments).status == 2
+
+
+@pytest.mark.parametrize(("queue", "words"), [("q" * 300, "at most 255 bytes"), ("", "must name a queue")])
+@pytest.mark.parametrize(
+    "command", [["dead-letters", "list", "--queue"], ["replay", "--from", "1", "--to-queue"]], ids=["list", "replay"]
+)
+def test_a_name_that_no_queue_can_have_is_refused(beers: Run, command: list[str], queue: str, words: str) -> None:
+    refused = beers("admin", *command, queue)
+    assert refused.status == 2
+    assert words in " ".join(refused.err.split())
 
 
 @pytest.mark.usefixtures("channel")

@@ -39,8 +39,8 @@ def migrate(engine: Engine) -> Migration:
         return Migration(before, _newest())
 
 
-def require_current(engine: Engine) -> None:
-    """Make sure that the store can be used; an empty SQLite store is migrated on the way.
+def require_current(engine: Engine, *, begin: bool = True) -> None:
+    """Make sure that the store can be used; an empty SQLite store is migrated on the way if one may *begin* there.
 
     Raises:
         ConfigurationError: If the store is empty, older, or at a revision that this version does not know.
@@ -50,7 +50,7 @@ def require_current(engine: Engine) -> None:
         revision = _known_revision(connection)
     if revision == _newest():
         return
-    if revision is None and engine.dialect.name == "sqlite":
+    if begin and revision is None and engine.dialect.name == "sqlite":
         migrate(engine)
         return
     state = "is empty" if revision is None else f"is at revision {revision}, this version needs {_newest()}"
