@@ -220,6 +220,13 @@ class Inbox:
             if position > mark and (position not in rows or _is_lost(rows[position], overdue))
         }
 
+    def reach(self) -> int:
+        """Return the farthest position that is known: the mark, or the last row's."""
+        last = select(func.max(events.c.position)).where(self._mine).scalar_subquery()
+        with reading(self._engine) as connection:
+            row = connection.execute(select(consumers.c.mark, last).where(self._me)).one()
+        return max(row[0], row[1] or 0)
+
     # ── In the order of the log: the mark alone, and what is parked ──────────────────────────────────────────────────
 
     def advance(self, connection: Connection, before: int, after: int) -> bool:

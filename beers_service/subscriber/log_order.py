@@ -11,6 +11,7 @@ from beers_service.consuming import Spawn
 from beers_service.domain.errors import OutcomeUnknown, StoreUnavailable
 from beers_service.subscriber.any_order import LOOKS
 from beers_service.subscriber.arrivals import Event
+from beers_service.subscriber.beyond import put_aside
 from beers_service.subscriber.desk import NOT_TAKEN, Desk, Stopped
 from beers_service.subscriber.inbox import DEAD, PARKED, HandlerFailed
 
@@ -104,7 +105,10 @@ class LogOrder:
                 self._try_again(event, DEAD)
             return
         if event.position > self._reached + 1:
-            self._fill(event.position - 1)
+            head = self._fill(event.position - 1)
+            if event.position > self._reached + 1:
+                put_aside(self._desk, event, head)
+                return
         self._step(event)
 
     def _step(self, event: Event) -> None:
@@ -181,9 +185,9 @@ class LogOrder:
             if due is not None:
                 desk.tell_failure(event, failed.error, attempts, due)
 
-    def _fill(self, last: int) -> None:
-        """Fetch and settle the events up to the position *last*."""
-        desk = self._desk
+    def _fill(self, last: int) -> int:
+        """Fetch and settle the events up to the position *last*, or to the end of the log; return how far that is known."""
+        desk, head = self._desk, last
         while self._reached < last:
             first = self._reached + 1
             page = desk.ask(partial(desk.catalogue.events, self._reached))
@@ -194,7 +198,9 @@ class LogOrder:
                 if event.position <= last:
                     desk.patiently(partial(self._step, event))
             if not page.events:
-                return
+                head = page.head
+                break
+        return head
 
     def _look(self, seen: int) -> int:
         """Take stock after a silence: return the mark, and fetch what came after it if it is still *seen* there."""

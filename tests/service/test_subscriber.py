@@ -212,6 +212,24 @@ def test_an_event_that_was_lost_on_the_way_is_fetched(
     subscriber.await_line("events fetched")
 
 
+@pytest.mark.parametrize(("service", "queue"), [("Following", QUEUE), ("Orderly", "evt-beers--orderly.on_event")])
+def test_an_event_beyond_the_log_is_put_aside_and_nothing_before_it_or_in_its_place_is_lost(
+    start: Start, followed: Followed, service: str, queue: str
+) -> None:
+    start()
+    process = followed.start(service)
+    followed.add(2)
+    followed.await_effects(1, 2)
+    followed.publish(followed.envelope(2) | {"id": f"{followed.envelope(2)['id'][:-2]}:6", "position": 6}, queue)
+    letter = followed.wire.get(f"{queue}.dead-letters")
+    reason = "beyond the log: its position is 6, and the log ends at 2"
+    assert letter.properties["application_headers"]["x-reason"] == reason
+    process.await_line("event beyond the log")
+    followed.add(4)
+    followed.await_effects(1, 2, 3, 4, 5, 6)
+    eventually(lambda: followed.mark() == 6 and followed.inbox() == [])
+
+
 def test_even_the_last_event_is_missed_when_it_is_lost(start: Start, followed: Followed) -> None:
     """No later position tells of it: the catalogue is asked after a silence."""
     start()
