@@ -3,11 +3,11 @@
 import time
 from collections import Counter
 from functools import partial
+from threading import Lock
 from typing import Any
 
 import amqp
 from eventlet.greenpool import GreenPool
-from eventlet.semaphore import Semaphore
 
 from beers_service.consuming import Spawn
 from beers_service.domain.errors import OutcomeUnknown, StoreUnavailable
@@ -42,7 +42,7 @@ class AnyOrder:
         self._head = head
         # A position that is surely in the log: the next one follows it, a farther one has to be in the log as well.
         self._seen = 0
-        self._asking = Semaphore()
+        self._asking = Lock()
         self._hands = GreenPool(_MANY)  # what bounds them is the prefetch
         self._in_hand: Counter[int] = Counter()
         self._skipped: set[int] = set()
@@ -80,7 +80,7 @@ class AnyOrder:
         self._settle(event)
 
     def _reach(self, position: int) -> Page:
-        """Return how far the log reaches; the catalogue need not be asked when *position* follows what is known here."""
+        """Return how far the log reaches; without asking, if *position* follows what is known here."""
         desk = self._desk
         # One asks for all: they leap together, when another instance has what lies between.
         with self._asking:

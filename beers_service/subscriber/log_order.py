@@ -122,7 +122,7 @@ class LogOrder:
         try:
             with inbox.transaction() as connection:
                 ours = inbox.advance(connection, self._mark, event.position)
-                if ours and inbox.has_parked(connection, event.beer_id):
+                if ours and inbox.has_parked_before(connection, event):
                     inbox.park(connection, event, 0, 0)
                 elif ours:
                     desk.run(event, connection)
@@ -164,11 +164,15 @@ class LogOrder:
         return self._next_look_at_parked - time.monotonic()
 
     def _try_again(self, event: Event, state: str) -> None:
-        """Try an event that was passed over before, and is parked or dead."""
+        """Try an event that is parked or dead; if its type is not wanted any more, it is done."""
         desk, inbox = self._desk, self._desk.inbox
         try:
             with inbox.transaction() as connection:
-                if inbox.take_back(connection, event.position, state):
+                ours = inbox.take_back(connection, event.position, state) and desk.wanted(event)
+                # A replayed letter does not overtake the one before it that has failed again.
+                if ours and inbox.has_parked_before(connection, event):
+                    inbox.park(connection, event, event.attempts, 0)
+                elif ours:
                     desk.run(event, connection)
         except HandlerFailed as failed:
             attempts = event.attempts + 1
@@ -186,7 +190,7 @@ class LogOrder:
                 desk.tell_failure(event, failed.error, attempts, due)
 
     def _fill(self, last: int) -> int:
-        """Fetch and settle the events up to the position *last*, or to the end of the log; return how far that is known."""
+        """Fetch and settle the events up to *last* or the end of the log; return how far that is known to reach."""
         desk, head = self._desk, last
         while self._reached < last:
             first = self._reached + 1

@@ -346,6 +346,60 @@ def test_in_strict_order_the_events_of_a_beer_go_on_after_one_that_was_given_up(
     followed.await_effects(1, 2)
 
 
+def test_in_strict_order_a_replayed_letter_does_not_overtake_an_earlier_one_of_its_beer(
+    start: Start, followed: Followed
+) -> None:
+    start()
+    process = followed.start("Orderly")
+    followed.tell("fail-1", "3")
+    followed.tell("fail-2", "3")
+    followed.add(1)
+    followed.call("rename", beer_id=1, name="a")
+    process.await_line("event given up", times=2)
+    eventually(lambda: followed.inbox() == [(1, "dead"), (2, "dead")])
+    followed.tell("fail-1", "1")  # still
+    for position in (1, 2):
+        followed.publish(followed.envelope(position), "evt-beers--orderly.on_event")
+    followed.await_effects(1, 2)
+    assert followed.effects() == [1, 2]
+    assert followed.tries(2) == 4
+    assert followed.inbox() == []
+
+
+def test_an_event_that_waits_is_done_when_its_type_is_not_wanted_any_more(start: Start, followed: Followed) -> None:
+    start()
+    followed.start("Choosy").stop()
+    with followed.engine.begin() as connection:  # 1 was lost on its way back
+        row = (
+            "INSERT INTO beers_inbox_events (consumer, position, state, attempts, due) VALUES (:me, 1, 'waiting', 1, 0)"
+        )
+        connection.execute(text(row), {"me": "choosy.on_added"})
+    followed.add(2)
+    eventually(lambda: followed.wire.channel.queue_purge("evt-beers--choosy.on_added") == 2)
+    followed.start("Turned")
+    followed.call("remove", beer_id=2)
+    followed.await_effects(3)
+    eventually(lambda: followed.mark() == 3 and followed.inbox() == [])
+
+
+def test_in_strict_order_a_parked_event_is_done_when_its_type_is_not_wanted_any_more(
+    start: Start, followed: Followed
+) -> None:
+    start()
+    process = followed.start("Orderly")
+    followed.tell("fail-1", "9")
+    followed.add(1)
+    followed.call("remove", beer_id=1)
+    process.await_line("event failed")
+    process.kill()
+    assert (1, "parked") in followed.inbox()
+    tries = followed.tries(1)
+    followed.start("TurnedOrderly")
+    followed.await_effects(2)
+    assert followed.tries(1) == tries
+    assert followed.inbox() == []
+
+
 def test_in_strict_order_one_of_two_instances_works_and_the_other_takes_over(start: Start, followed: Followed) -> None:
     start()
     first = followed.start("Orderly")
