@@ -67,6 +67,12 @@ class AnyOrder:
         self._keeping.waitall()
         if self._keeper is not None:
             self._keeper.kill()
+        if self._skipped:
+            # Left out they would be fetched again, or keep the other order from starting.
+            try:
+                self._move_mark()
+            except (StoreUnavailable, OutcomeUnknown) as error:
+                self._desk.logger.warning("inbox not kept", error=str(error))
 
     def _settle_arrived(self, event: Event) -> None:
         """Settle an event that came in a message: who leaps ahead is believed when the log is that long."""

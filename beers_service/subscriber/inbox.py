@@ -223,6 +223,18 @@ class Inbox:
             if position > mark and (position not in rows or _is_lost(rows[position], overdue))
         }
 
+    def left_by_other_order(self, *, strict: bool) -> int:
+        """Return how many events there are rows of that only the order other than this one can bring to an end."""
+        if strict:
+            # What is done up to the first gap needs no row: whoever stopped may not have come to say so.
+            self.move_mark()
+            mark = select(consumers.c.mark).where(self._me).scalar_subquery()
+            left = events.c.position > mark
+        else:
+            left = events.c.state == PARKED
+        with reading(self._engine) as connection:
+            return int(connection.execute(select(func.count()).where(self._mine, left)).scalar_one())
+
     def reach(self) -> int:
         """Return the farthest position that is known: the mark, or the last row's."""
         last = select(func.max(events.c.position)).where(self._mine).scalar_subquery()

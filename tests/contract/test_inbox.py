@@ -180,6 +180,23 @@ def test_the_first_parked_event_of_each_beer_is_tried_the_earliest_due_before_ot
     assert tried == [(3, 1, 100), (1, 1, 200), (2, 0, 0)]
 
 
+def test_an_order_leaves_nothing_to_the_other_but_what_it_has_not_brought_to_an_end(inbox: Inbox) -> None:
+    assert claim(inbox, 1)  # a stop came before the mark was moved
+    assert inbox.left_by_other_order(strict=True) == 0
+    inbox.set_aside(2, WAITING, 1, due=1000)
+    assert claim(inbox, 3)
+    inbox.set_aside(4, DEAD, 3)
+    assert inbox.left_by_other_order(strict=True) == 3
+    assert inbox.left_by_other_order(strict=False) == 0
+    assert claim(inbox, 2)
+    assert inbox.left_by_other_order(strict=True) == 0
+    with inbox.transaction() as connection:
+        assert inbox.advance(connection, 4, 5)
+        inbox.park(connection, event(5), 1, due=1000)
+    assert inbox.left_by_other_order(strict=True) == 0
+    assert inbox.left_by_other_order(strict=False) == 1
+
+
 def test_a_dead_event_is_taken_back_once(inbox: Inbox) -> None:
     with inbox.transaction() as connection:
         inbox.bury(connection, event(1), 3)

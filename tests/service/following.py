@@ -99,6 +99,17 @@ class TurnedOrderly:
         note(event, connection)
 
 
+class Disorderly:
+    """What `Orderly` is when its order has been changed."""
+
+    name = "orderly"
+
+    @subscribe(database=DATABASE, born="beginning", delays=(1.0, 1.0), patience=1.0)
+    def on_event(self, event: dict[str, Any], connection: Connection) -> None:
+        """Note *event*."""
+        note(event, connection)
+
+
 class Orderly:
     """Follows in the order of the log, from the beginning."""
 

@@ -487,6 +487,35 @@ def test_another_order_on_the_same_queue_stops_the_start_with_one_line(followed:
     assert lines[0].startswith("beers: QUEUE_TYPE=classic, order=strict: a queue was declared otherwise before")
 
 
+@pytest.mark.parametrize(
+    ("service", "other", "line", "kept"),
+    [
+        ("Disorderly", "Orderly", "order=strict: the inbox still holds 2 event(s) that order=any has begun", "waiting"),
+        ("Orderly", "Disorderly", "order=any: the inbox still holds 1 event(s) that order=strict has begun", "parked"),
+    ],
+)
+def test_the_order_is_changed_when_the_inbox_holds_nothing_that_the_other_would_miss(
+    start: Start, followed: Followed, service: str, other: str, line: str, kept: str
+) -> None:
+    start()
+    process = followed.start(service)
+    followed.tell("fail-1", "2")
+    followed.add(2)
+    followed.await_effects(2)
+    process.kill()
+    assert (1, kept) in followed.inbox()
+    refused = followed.start(other, ready=False)
+    assert refused.wait() == 78
+    assert f"beers: {line}" in refused.text
+    process = followed.start(service)
+    followed.await_effects(1, 2)
+    process.stop()
+    followed.wire.channel.queue_delete("evt-beers--orderly.on_event")
+    followed.add(1)
+    followed.start(other)
+    followed.await_effects(1, 2, 3)
+
+
 def test_its_queues_are_quorum_queues_where_asked_for(start: Start, followed: Followed) -> None:
     start(QUEUE_TYPE="quorum")
     followed.start(QUEUE_TYPE="quorum")
