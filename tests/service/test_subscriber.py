@@ -230,6 +230,25 @@ def test_an_event_beyond_the_log_is_put_aside_and_nothing_before_it_or_in_its_pl
     eventually(lambda: followed.mark() == 6 and followed.inbox() == [])
 
 
+@pytest.mark.parametrize(("service", "queue"), [("Following", QUEUE), ("Orderly", "evt-beers--orderly.on_event")])
+def test_an_event_that_leaps_ahead_is_neither_handled_nor_put_aside_while_the_catalogue_is_away(
+    start: Start, followed: Followed, service: str, queue: str
+) -> None:
+    catalogue = start()
+    process = followed.start(service)
+    followed.add(1)
+    followed.await_effects(1)
+    leaping = followed.envelope(1) | {"id": f"{followed.envelope(1)['id'][:-2]}:6", "position": 6}
+    catalogue.stop()
+    followed.wire.channel.queue_delete("rpc-beers")
+    followed.publish(leaping, queue)
+    process.await_line("catalogue unavailable")
+    assert process.stop() == 0
+    assert followed.effects() == [1]
+    assert followed.wire.channel.queue_declare(queue, passive=True).message_count == 1
+    assert followed.wire.channel.queue_declare(f"{queue}.dead-letters", passive=True).message_count == 0
+
+
 def test_even_the_last_event_is_missed_when_it_is_lost(start: Start, followed: Followed) -> None:
     """No later position tells of it: the catalogue is asked after a silence."""
     start()
