@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from functools import partial
+from threading import Lock
 from typing import Any
 
 import amqp
@@ -11,6 +12,8 @@ from eventlet.greenpool import GreenPool
 from beers_service.consuming import Spawn
 from beers_service.domain.errors import OutcomeUnknown, StoreUnavailable
 from beers_service.subscriber.arrivals import Event
+from beers_service.subscriber.beyond import put_aside
+from beers_service.subscriber.catalogue import Page
 from beers_service.subscriber.desk import NOT_TAKEN, Desk, Stopped
 from beers_service.subscriber.inbox import DEAD, WAITING, HandlerFailed
 
@@ -37,6 +40,9 @@ class AnyOrder:
     def __init__(self, desk: Desk, head: int) -> None:
         self._desk = desk
         self._head = head
+        # A position that is surely in the log: the next one follows it, a farther one has to be in the log as well.
+        self._seen = 0
+        self._asking = Lock()
         self._hands = GreenPool(_MANY)  # what bounds them is the prefetch
         self._in_hand: Counter[int] = Counter()
         self._skipped: set[int] = set()
@@ -53,7 +59,7 @@ class AnyOrder:
     def on_message(self, channel: amqp.Channel, message: Any) -> None:
         """Take a message; see `consuming.ConsumingLoop`."""
         self._heard = time.monotonic()
-        self._hands.spawn(self._desk.take, channel, message, self._settle)
+        self._hands.spawn(self._desk.take, channel, message, self._settle_arrived)
 
     def finish(self) -> None:
         """Wait for what is in hand; nothing new comes by now."""
@@ -61,6 +67,38 @@ class AnyOrder:
         self._keeping.waitall()
         if self._keeper is not None:
             self._keeper.kill()
+        if self._skipped:
+            # Left out they would be fetched again, or keep the other order from starting.
+            try:
+                self._move_mark()
+            except (StoreUnavailable, OutcomeUnknown) as error:
+                self._desk.logger.warning("inbox not kept", error=str(error))
+
+    def _settle_arrived(self, event: Event) -> None:
+        """Settle an event that came in a message: who leaps ahead is believed when the log is that long."""
+        position = event.position
+        if position > self._seen + 1:
+            head = self._desk.ask(partial(self._reach, position)).head
+            if position > head:
+                put_aside(self._desk, event, head)
+                return
+        self._seen = max(self._seen, position)
+        self._settle(event)
+
+    def _reach(self, position: int) -> Page:
+        """Return how far the log reaches; without asking, if *position* follows what is known here."""
+        desk = self._desk
+        # One asks for all: they leap together, when another instance has what lies between.
+        with self._asking:
+            if desk.loop.stopping:
+                raise Stopped
+            self._seen = max(self._seen, desk.inbox.reach())
+            if position <= self._seen + 1:
+                return Page(desk.log_id, position, [])
+            page = desk.catalogue.head()
+            if page.log_id == desk.log_id:
+                self._seen = max(self._seen, page.head)
+            return page
 
     def _settle(self, event: Event) -> None:
         if not self._desk.wanted(event):

@@ -49,7 +49,8 @@ class Subscribe(Entrypoint):
             whole past. Later starts go on where the last one ended.
         order: ``any``: many events at a time, and nobody waits for one that fails. ``strict``: one after another in
             the order of the log, over all instances; an event that fails holds up the later events of the same beer,
-            and only those. Fixed at the queue's first declaration.
+            and only those. Fixed at the queue's first declaration. To change it later, stop every instance and
+            delete the queue; a start is refused while the inbox holds what only the other order would take care of.
         delays: Seconds before each next attempt at an event whose handler has failed.
         patience: Seconds that a position may be missing before it is asked for.
     """
@@ -161,6 +162,8 @@ class Subscribe(Entrypoint):
             try:
                 self._inbox.prepare()
                 life = self._inbox.life()
+                if life is not None:
+                    self._require_same_order()
                 return (life, 0) if life is not None else self._first_start()
             except amqp.exceptions.PreconditionFailed as error:
                 raise changed_queue(error, self._setting) from error
@@ -169,6 +172,16 @@ class Subscribe(Entrypoint):
                 self._logger.warning("subscriber waits", error=why, retry_in=round(pause, 2))
                 self._loop.wait(pause)
         return None
+
+    def _require_same_order(self) -> None:
+        """Raise `ConfigurationError` if the inbox holds what only the other order would take care of."""
+        left = self._inbox.left_by_other_order(strict=self._strict)
+        if left:
+            order, other = ("strict", "any") if self._strict else ("any", "strict")
+            raise ConfigurationError(
+                f"order={order}: the inbox still holds {left} event(s) that order={other} has begun; run it with "
+                f"order={other} until they are done or dead letters, stop it, and change the order then"
+            )
 
     def _first_start(self) -> tuple[Life, int]:
         connection = self._broker.connect()

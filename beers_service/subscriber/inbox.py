@@ -142,13 +142,16 @@ class Inbox:
         return self._enter(connection, position, {"state": DONE, "attempts": 0, "due": 0})
 
     def skip(self, positions: Collection[int]) -> None:
-        """Make events done that need no handler."""
+        """Make events done that need no handler, or none any more: other types may be wanted since they failed."""
         rows = [
             {"consumer": self._consumer, "position": position, "state": DONE, "attempts": 0, "due": 0}
             for position in positions
         ]
+        skipped = self._insert(events).on_conflict_do_update(
+            index_elements=["consumer", "position"], set_={"state": DONE, "due": 0}
+        )
         with self.transaction() as connection:
-            connection.execute(self._insert(events).on_conflict_do_nothing(), rows)
+            connection.execute(skipped, rows)
 
     def set_aside(self, position: int, state: str, attempts: int, due: float = 0) -> None:
         """Note that an event is `WAITING` until *due* (seconds since 1970), or `DEAD`; what is done stays so."""
@@ -220,6 +223,25 @@ class Inbox:
             if position > mark and (position not in rows or _is_lost(rows[position], overdue))
         }
 
+    def left_by_other_order(self, *, strict: bool) -> int:
+        """Return how many events there are rows of that only the order other than this one can bring to an end."""
+        if strict:
+            # What is done up to the first gap needs no row: whoever stopped may not have come to say so.
+            self.move_mark()
+            mark = select(consumers.c.mark).where(self._me).scalar_subquery()
+            left = events.c.position > mark
+        else:
+            left = events.c.state == PARKED
+        with reading(self._engine) as connection:
+            return int(connection.execute(select(func.count()).where(self._mine, left)).scalar_one())
+
+    def reach(self) -> int:
+        """Return the farthest position that is known: the mark, or the last row's."""
+        last = select(func.max(events.c.position)).where(self._mine).scalar_subquery()
+        with reading(self._engine) as connection:
+            mark, farthest = connection.execute(select(consumers.c.mark, last).where(self._me)).one()
+        return int(max(mark, farthest or 0))
+
     # ── In the order of the log: the mark alone, and what is parked ──────────────────────────────────────────────────
 
     def advance(self, connection: Connection, before: int, after: int) -> bool:
@@ -227,9 +249,10 @@ class Inbox:
         here = update(consumers).where(self._me, consumers.c.mark == before).values(mark=after)
         return bool(connection.execute(here).rowcount)
 
-    def has_parked(self, connection: Connection, beer_id: int) -> bool:
-        """Tell whether an event of this beer is parked."""
-        parked = exists().where(self._mine, events.c.state == PARKED, events.c.beer_id == beer_id)
+    def has_parked_before(self, connection: Connection, event: Event) -> bool:
+        """Tell whether an earlier event of its beer is parked."""
+        earlier = (events.c.beer_id == event.beer_id, events.c.position < event.position)
+        parked = exists().where(self._mine, events.c.state == PARKED, *earlier)
         return bool(connection.execute(select(parked)).scalar_one())
 
     def park(self, connection: Connection, event: Event, attempts: int, due: float) -> None:

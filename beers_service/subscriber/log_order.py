@@ -11,6 +11,7 @@ from beers_service.consuming import Spawn
 from beers_service.domain.errors import OutcomeUnknown, StoreUnavailable
 from beers_service.subscriber.any_order import LOOKS
 from beers_service.subscriber.arrivals import Event
+from beers_service.subscriber.beyond import put_aside
 from beers_service.subscriber.desk import NOT_TAKEN, Desk, Stopped
 from beers_service.subscriber.inbox import DEAD, PARKED, HandlerFailed
 
@@ -104,7 +105,10 @@ class LogOrder:
                 self._try_again(event, DEAD)
             return
         if event.position > self._reached + 1:
-            self._fill(event.position - 1)
+            head = self._fill(event.position - 1)
+            if event.position > self._reached + 1:
+                put_aside(self._desk, event, head)
+                return
         self._step(event)
 
     def _step(self, event: Event) -> None:
@@ -118,7 +122,7 @@ class LogOrder:
         try:
             with inbox.transaction() as connection:
                 ours = inbox.advance(connection, self._mark, event.position)
-                if ours and inbox.has_parked(connection, event.beer_id):
+                if ours and inbox.has_parked_before(connection, event):
                     inbox.park(connection, event, 0, 0)
                 elif ours:
                     desk.run(event, connection)
@@ -160,11 +164,15 @@ class LogOrder:
         return self._next_look_at_parked - time.monotonic()
 
     def _try_again(self, event: Event, state: str) -> None:
-        """Try an event that was passed over before, and is parked or dead."""
+        """Try an event that is parked or dead; if its type is not wanted any more, it is done."""
         desk, inbox = self._desk, self._desk.inbox
         try:
             with inbox.transaction() as connection:
-                if inbox.take_back(connection, event.position, state):
+                ours = inbox.take_back(connection, event.position, state) and desk.wanted(event)
+                # A replayed letter does not overtake the one before it that has failed again.
+                if ours and inbox.has_parked_before(connection, event):
+                    inbox.park(connection, event, event.attempts, 0)
+                elif ours:
                     desk.run(event, connection)
         except HandlerFailed as failed:
             attempts = event.attempts + 1
@@ -181,9 +189,9 @@ class LogOrder:
             if due is not None:
                 desk.tell_failure(event, failed.error, attempts, due)
 
-    def _fill(self, last: int) -> None:
-        """Fetch and settle the events up to the position *last*."""
-        desk = self._desk
+    def _fill(self, last: int) -> int:
+        """Fetch and settle the events up to *last* or the end of the log; return how far that is known to reach."""
+        desk, head = self._desk, last
         while self._reached < last:
             first = self._reached + 1
             page = desk.ask(partial(desk.catalogue.events, self._reached))
@@ -194,7 +202,9 @@ class LogOrder:
                 if event.position <= last:
                     desk.patiently(partial(self._step, event))
             if not page.events:
-                return
+                head = page.head
+                break
+        return head
 
     def _look(self, seen: int) -> int:
         """Take stock after a silence: return the mark, and fetch what came after it if it is still *seen* there."""

@@ -111,6 +111,15 @@ def test_what_waits_for_its_retry_is_not_missing_until_it_is_overdue(inbox: Inbo
     assert not claim(inbox, 1)
 
 
+def test_an_event_that_waits_is_done_when_it_needs_no_handler_any_more(inbox: Inbox, engine: Engine) -> None:
+    inbox.set_aside(1, WAITING, 1, due=1000)
+    inbox.set_aside(2, DEAD, 3)
+    inbox.skip([1, 2, 3])
+    assert inbox.first_missing(3, overdue=1001) is None
+    assert inbox.move_mark() == 3
+    assert rows(engine) == []
+
+
 @pytest.mark.parametrize("state", [WAITING, DEAD])
 def test_a_copy_that_failed_is_not_set_aside_when_another_was_handled_and_forgotten(
     inbox: Inbox, engine: Engine, state: str
@@ -160,14 +169,32 @@ def test_the_first_parked_event_of_each_beer_is_tried_the_earliest_due_before_ot
         inbox.park(connection, event(1, beer_id=7), 1, due=200)
         inbox.park(connection, event(2, beer_id=7), 0, due=0)
         inbox.park(connection, event(3, beer_id=8), 1, due=100)
-        assert inbox.has_parked(connection, 7)
-        assert not inbox.has_parked(connection, 9)
+        assert inbox.has_parked_before(connection, event(4, beer_id=7))
+        assert not inbox.has_parked_before(connection, event(1, beer_id=7))
+        assert not inbox.has_parked_before(connection, event(4, beer_id=9))
     tried = []
     while found := inbox.parked():
         tried.append((found[0].position, found[0].attempts, found[1]))
         with inbox.transaction() as connection:
             assert inbox.take_back(connection, found[0].position, PARKED)
     assert tried == [(3, 1, 100), (1, 1, 200), (2, 0, 0)]
+
+
+def test_an_order_leaves_nothing_to_the_other_but_what_it_has_not_brought_to_an_end(inbox: Inbox) -> None:
+    assert claim(inbox, 1)  # a stop came before the mark was moved
+    assert inbox.left_by_other_order(strict=True) == 0
+    inbox.set_aside(2, WAITING, 1, due=1000)
+    assert claim(inbox, 3)
+    inbox.set_aside(4, DEAD, 3)
+    assert inbox.left_by_other_order(strict=True) == 3
+    assert inbox.left_by_other_order(strict=False) == 0
+    assert claim(inbox, 2)
+    assert inbox.left_by_other_order(strict=True) == 0
+    with inbox.transaction() as connection:
+        assert inbox.advance(connection, 4, 5)
+        inbox.park(connection, event(5), 1, due=1000)
+    assert inbox.left_by_other_order(strict=True) == 0
+    assert inbox.left_by_other_order(strict=False) == 1
 
 
 def test_a_dead_event_is_taken_back_once(inbox: Inbox) -> None:

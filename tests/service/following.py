@@ -77,6 +77,39 @@ class Choosy:
         return "pong"
 
 
+class Turned:
+    """What `Choosy` is after its handler has turned to other types."""
+
+    name = "choosy"
+
+    @subscribe("BeerRemoved", database=DATABASE, born="beginning", delays=DELAYS, patience=1.0)
+    def on_added(self, event: dict[str, Any], connection: Connection) -> None:
+        """Note *event*."""
+        note(event, connection)
+
+
+class TurnedOrderly:
+    """What `Orderly` is after its handler has turned to one type."""
+
+    name = "orderly"
+
+    @subscribe("BeerRemoved", database=DATABASE, born="beginning", order="strict", delays=(0.3, 0.6), patience=1.0)
+    def on_event(self, event: dict[str, Any], connection: Connection) -> None:
+        """Note *event*."""
+        note(event, connection)
+
+
+class Disorderly:
+    """What `Orderly` is when its order has been changed."""
+
+    name = "orderly"
+
+    @subscribe(database=DATABASE, born="beginning", delays=(1.0, 1.0), patience=1.0)
+    def on_event(self, event: dict[str, Any], connection: Connection) -> None:
+        """Note *event*."""
+        note(event, connection)
+
+
 class Orderly:
     """Follows in the order of the log, from the beginning."""
 
