@@ -199,7 +199,7 @@ class Subscribe(Entrypoint):
         try:
             self.container.spawn_worker(
                 self,
-                (event.document, connection),
+                (event.copy(), connection),
                 {},
                 context_data={name: value for name, value in context.items() if value is not None},
                 handle_result=settle,
