@@ -141,6 +141,8 @@ def writing(engine: Engine, *, lasting: bool = True) -> Iterator[Connection]:
         try:
             transaction.commit()
         except DBAPIError as error:
+            # SQLite is still in the transaction, with its lock, and the pool would not roll it back.
+            connection.invalidate(error)
             if _refused_commit(error):
                 raise
             raise OutcomeUnknown("") from error

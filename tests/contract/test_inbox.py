@@ -37,7 +37,7 @@ def inbox(engine: Engine) -> Inbox:
     return inbox
 
 
-def claim(inbox: Inbox, position: int, then: Callable[[Connection], None] = lambda _: None) -> bool:
+def claim(inbox: Inbox, position: int, then: Callable[[Connection], object] = lambda _: None) -> bool:
     with inbox.transaction() as connection:
         claimed = inbox.claim(connection, position)
         then(connection)
