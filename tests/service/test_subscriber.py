@@ -186,6 +186,11 @@ NO_EVENTS: tuple[tuple[Any, dict[str, Any], str], ...] = (
         {},
         "it is an event of the log other",
     ),
+    (
+        {"id": f"log:{2**63}", "type": "BeerAdded", "position": 2**63, "beer_id": 1, "data": {}},
+        {},
+        "the body's position must have at most 64 bits",
+    ),
     (b"{}", {"content_type": "application/x-yaml"}, "content_type must be application/json"),
     (b"{}", {"content_type": "application/json; charset=utf-8"}, "content_type must be application/json"),
 )
