@@ -151,6 +151,8 @@ def writing(engine: Engine, *, lasting: bool = True) -> Iterator[Connection]:
         try:
             transaction.commit()
         except DBAPIError as error:
+            # SQLite is still in the transaction, with its lock, and the pool would not roll it back.
+            connection.invalidate(error)
             if _refused_commit(error):
                 raise
             raise OutcomeUnknown("") from error
@@ -187,6 +189,8 @@ def translated_errors() -> Iterator[None]:
 
 def _is_outage(error: DBAPIError) -> bool:
     """Tell whether the database is at fault rather than the values: it is away, busy, full or stopping."""
+    if (getattr(error.orig, "pgcode", None) or "").startswith("P0"):  # raised by a trigger of a subscriber's
+        return False
     return isinstance(error, OperationalError | InterfaceError | InternalError)
 
 
@@ -194,7 +198,8 @@ def _refused_commit(error: DBAPIError) -> bool:
     """Tell whether the database answered that it has not committed."""
     original: Any = error.orig
     if isinstance(original, sqlite3.Error):
-        return original.sqlite_errorcode & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL}
+        refusals = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CONSTRAINT}
+        return original.sqlite_errorcode & 0xFF in refusals
     return getattr(original, "pgcode", None) is not None and not error.connection_invalidated
 
 

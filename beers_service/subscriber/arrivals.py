@@ -12,6 +12,12 @@ from beers_service.unreadable import MARK
 
 CONTENT_TYPE = "application/json"
 
+_BIGGEST = 2**63 - 1
+"""The biggest whole number that a database holds."""
+
+_ATTEMPTS_MAXIMUM = 1_000_000
+"""More attempts than this are not believed: whoever can send a message can write its headers."""
+
 
 class Malformed(Exception):
     """A message that is no event. Args: what is wrong with it."""
@@ -22,7 +28,7 @@ class Event:
     """An event as the catalogue tells it.
 
     Attributes:
-        document: The whole envelope: what a handler gets.
+        document: The whole envelope.
         log_id: The log that it is of.
         position: Its place there.
         beer_id: The beer that it happened to.
@@ -43,6 +49,10 @@ class Event:
         """Return the event as one that a handler has failed on so often."""
         return replace(self, attempts=attempts)
 
+    def copy(self) -> Any:
+        """Return the envelope for a handler, which may change it: the event that is tried again is as it came."""
+        return orjson.loads(self.message.body)
+
     @property
     def traceparent(self) -> str | None:
         """The trace that its command was part of, if there was one."""
@@ -62,7 +72,8 @@ def event_of(message: Any) -> Event:
     except orjson.JSONDecodeError as error:
         raise Malformed(f"the body is not JSON: {error}") from error
     attempts = headers_of(message).get(ATTEMPT, 0)
-    return _read(document, attempts if isinstance(attempts, int) and attempts > 0 else 0, message)
+    believed = min(max(attempts, 0), _ATTEMPTS_MAXIMUM) if isinstance(attempts, int) else 0
+    return _read(document, believed, message)
 
 
 def event_told(document: Any, attempts: int = 0) -> Event:
@@ -82,6 +93,10 @@ def _read(document: Any, attempts: int, message: Any) -> Event:
         value = document.get(name)
         if not isinstance(value, kind) or isinstance(value, bool):
             raise Malformed(f"the body's {name} must be {words}")
+    for name in ("position", "beer_id", "version"):
+        number = document.get(name)
+        if isinstance(number, int) and abs(number) > _BIGGEST:
+            raise Malformed(f"the body's {name} must have at most 64 bits")
     position: int = document["position"]
     log_id, _, place = document["id"].rpartition(":")
     if not log_id or position < 1 or place != str(position):

@@ -2,13 +2,16 @@
 
 import logging
 import os
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, Literal, TypeVar, cast
 
 import amqp
 import structlog
 from eventlet import spawn_n
 from eventlet.event import Event as Signal
+from eventlet.greenthread import GreenThread
+from eventlet.support.greenlets import GreenletExit
 from nameko.exceptions import ContainerBeingKilled
 from nameko.extensions import Entrypoint
 from sqlalchemy import Connection
@@ -36,6 +39,17 @@ PREFETCH = 100
 
 LONGEST_PAUSE = 3600.0
 """Seconds that a handler may let its transaction wait; PostgreSQL ends it then."""
+
+
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+class Interrupted(Exception):
+    """A handler raised what Nameko does not catch, such as `eventlet.Timeout`. Args: what it was, in words."""
+
+
+class HandlerKilled(Exception):
+    """A handler's worker ended without a result; the event will be delivered again. Args: how it ended."""
 
 
 class Subscribe(Entrypoint):
@@ -208,23 +222,58 @@ class Subscribe(Entrypoint):
             finished.send(None if exc_info is None else exc_info[1])
             return result, exc_info
 
+        def release(thread: GreenThread) -> None:
+            # Not by a link: Nameko's comes before, and may raise.
+            try:
+                thread.wait()
+            except BaseException as error:  # noqa: BLE001 - it is raised where somebody waits, and Nameko has it as well
+                if not finished.ready():
+                    finished.send(HandlerKilled(f"its worker ended with {type(error).__name__}"))
+
         context = {"correlation_id": event.document.get("correlation_id"), "traceparent": event.traceparent}
         try:
-            self.container.spawn_worker(
+            worker = self.container.spawn_worker(
                 self,
-                (event.document, connection),
+                (event.copy(), connection),
                 {},
                 context_data={name: value for name, value in context.items() if value is not None},
                 handle_result=settle,
             )
         except ContainerBeingKilled as error:
             raise Stopped from error
+        # Nameko does not tell otherwise that a worker has ended without a result.
+        spawn_n(release, self.container._worker_threads[worker])  # noqa: SLF001
         failure = finished.wait()
+        if isinstance(failure, HandlerKilled):
+            if self._loop.stopping:
+                raise Stopped
+            raise failure
         if failure is not None:
             raise HandlerFailed(failure)
 
 
-subscribe = Subscribe.decorator
+def subscribe(*types: str, **options: Any) -> Callable[[_Method], _Method]:
+    """Return the decorator that makes a method a handler; the arguments are those of `Subscribe`."""
+    register: Callable[[_Method], _Method] = Subscribe.decorator(*types, **options)
+    return lambda method: register(_interruptible(method))
+
+
+def _interruptible(method: _Method) -> _Method:
+    """Return *method* as one that raises `Interrupted` where Nameko would lose what it raises, and with it the event.
+
+    What ends a green thread or the process goes on doing so.
+    """
+
+    @wraps(method)
+    def handler(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return method(*args, **kwargs)
+        except (Exception, GreenletExit, SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            raise Interrupted(f"{type(error).__name__}: {error}") from error
+
+    return cast("_Method", handler)
 
 
 def _url(config: dict[str, Any], database: str) -> str:

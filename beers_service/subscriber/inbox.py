@@ -32,7 +32,8 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import IntegrityError, ProgrammingError
+from sqlalchemy.event import listen
+from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
 
 from beers_service.domain.errors import StoreUnavailable
 from beers_service.store.engine import reading, writing
@@ -79,7 +80,7 @@ class Life:
 
 
 class HandlerFailed(Exception):
-    """A handler raised, and its transaction is undone. Args: the error."""
+    """A handler raised, or the database refused what it did, and its transaction is undone. Args: the error."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(error)
@@ -99,6 +100,8 @@ class Inbox:
         self._me = consumers.c.consumer == consumer
         # SQLite has one writer at a time: who waits for it here does not poll for it there.
         self._turn: Any = Lock() if engine.dialect.name == "sqlite" else nullcontext()
+        if engine.dialect.name == "sqlite":
+            listen(engine, "before_cursor_execute", _require_transaction)
 
     def prepare(self) -> None:
         """Create the tables that are missing."""
@@ -124,12 +127,20 @@ class Inbox:
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """Begin a transaction that commits at the end of the block and is undone if the block raises."""
-        with self._turn, writing(self._engine) as connection:
-            begun = connection.get_transaction()
-            yield connection
-            if connection.get_transaction() is not begun or begun is None or not begun.is_active:
-                raise HandlerFailed(RuntimeError("the handler has ended the transaction that it was given"))
-            _require_sound(connection)
+        committing = False
+        try:
+            with self._turn, writing(self._engine) as connection:
+                begun = connection.get_transaction()
+                yield connection
+                if connection.get_transaction() is not begun or begun is None or not begun.is_active:
+                    raise _ended()
+                _require_sound(connection)
+                committing = True
+        except DBAPIError as error:
+            if not committing:
+                raise
+            # Neither an outage nor an unknown outcome: a constraint that is checked at the end, or a trigger.
+            raise HandlerFailed(error) from error
 
     # ── In any order: a row for each event beyond the mark ───────────────────────────────────────────────────────────
 
@@ -302,11 +313,30 @@ def _is_lost(row: Any, overdue: float) -> bool:
 
 
 def _require_sound(connection: Connection) -> None:
-    """Raise `HandlerFailed` if a handler has gone on after an error of PostgreSQL's.
+    """Raise `HandlerFailed` if a handler has gone on after an error that ended the transaction or doomed it.
 
     PostgreSQL answers the commit of a failed transaction with a silent rollback: nobody would know until the position
-    is missed.
+    is missed. SQLite may end one by itself (``INSERT OR ROLLBACK``, a trigger's ``RAISE(ROLLBACK)``, a full disk).
     """
+    if _has_lost_transaction(connection):
+        raise _ended()
     driver: Any = connection.connection.dbapi_connection
     if connection.dialect.name == "postgresql" and driver.info.transaction_status != TRANSACTION_STATUS_INTRANS:
         raise HandlerFailed(RuntimeError("the handler has gone on after an error of the database's"))
+
+
+def _require_transaction(connection: Connection, *_: object) -> None:
+    """Raise `HandlerFailed` before a statement that SQLite would commit by itself: its effect could not be undone."""
+    if connection.in_transaction() and _has_lost_transaction(connection):
+        raise _ended()
+
+
+def _has_lost_transaction(connection: Connection) -> bool:
+    """Tell whether SQLite has ended the transaction in which *connection* writes."""
+    writes = connection.dialect.name == "sqlite" and connection.get_execution_options().get("writes", False)
+    driver: Any = connection.connection.dbapi_connection
+    return bool(writes and not driver.in_transaction)
+
+
+def _ended() -> HandlerFailed:
+    return HandlerFailed(RuntimeError("the handler has ended the transaction that it was given"))

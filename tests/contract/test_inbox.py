@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.event import listen
+from sqlalchemy.exc import IntegrityError
 
 from beers_service.domain.errors import StoreUnavailable
 from beers_service.store.engine import connect
@@ -35,7 +37,7 @@ def inbox(engine: Engine) -> Inbox:
     return inbox
 
 
-def claim(inbox: Inbox, position: int, then: Callable[[Connection], None] = lambda _: None) -> bool:
+def claim(inbox: Inbox, position: int, then: Callable[[Connection], object] = lambda _: None) -> bool:
     with inbox.transaction() as connection:
         claimed = inbox.claim(connection, position)
         then(connection)
@@ -83,6 +85,66 @@ def test_what_a_handler_did_and_the_claim_are_undone_together(inbox: Inbox, engi
 def test_a_handler_that_ends_the_transaction_itself_has_failed(inbox: Inbox, end: Callable[[Connection], None]) -> None:
     with pytest.raises(HandlerFailed, match="ended the transaction"):
         claim(inbox, 1, then=end)
+
+
+def test_a_handler_that_violates_a_constraint_which_is_checked_at_the_end_has_failed(
+    inbox: Inbox, engine: Engine
+) -> None:
+    if engine.dialect.name == "sqlite":
+        engine.dispose()
+        listen(engine, "connect", lambda driver, _record: driver.execute("PRAGMA foreign_keys=ON"))
+    with inbox.transaction() as connection:
+        connection.execute(text("CREATE TABLE breweries (id INTEGER PRIMARY KEY)"))
+        late = "REFERENCES breweries DEFERRABLE INITIALLY DEFERRED"
+        connection.execute(text(f"CREATE TABLE effects (brewery INTEGER {late})"))
+    with pytest.raises(HandlerFailed, match=r"(?i)foreign key") as failed:
+        claim(inbox, 1, then=lambda connection: connection.execute(text("INSERT INTO effects VALUES (7)")))
+    assert isinstance(failed.value.error, IntegrityError)
+    assert rows(engine) == []
+    assert claim(inbox, 1)
+
+
+def test_a_handler_whose_work_a_trigger_refuses_at_the_end_has_failed(postgres_url: str) -> None:
+    engine = connect(postgres_url)
+    inbox = Inbox(engine, "me")
+    inbox.prepare()
+    inbox.begin(Life("log", 0))
+    with inbox.transaction() as connection:
+        connection.execute(text("CREATE TABLE effects (position INTEGER)"))
+        body = "'BEGIN RAISE EXCEPTION ''too late''; END'"
+        connection.execute(text(f"CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS {body}"))
+        trigger = "CREATE CONSTRAINT TRIGGER late AFTER INSERT ON effects DEFERRABLE INITIALLY DEFERRED"
+        connection.execute(text(f"{trigger} FOR EACH ROW EXECUTE FUNCTION refuse()"))
+    with pytest.raises(HandlerFailed, match="too late"):
+        claim(inbox, 1, then=lambda connection: connection.execute(text("INSERT INTO effects VALUES (1)")))
+    engine.dispose()
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_a_handler_that_goes_on_after_sqlite_has_ended_its_transaction_has_failed_and_changed_nothing(
+    tmp_path: Path, *, goes_on: bool
+) -> None:
+    engine = connect(f"sqlite:///{tmp_path}/own.db")
+    inbox = Inbox(engine, "me")
+    inbox.prepare()
+    inbox.begin(Life("log", 0))
+    with inbox.transaction() as connection:
+        connection.execute(text("CREATE TABLE effects (position INTEGER UNIQUE)"))
+        connection.execute(text("INSERT INTO effects VALUES (1)"))
+
+    def handle(connection: Connection) -> None:
+        connection.execute(text("INSERT INTO effects VALUES (2)"))
+        with pytest.raises(IntegrityError):
+            connection.execute(text("INSERT OR ROLLBACK INTO effects VALUES (1)"))
+        if goes_on:
+            connection.execute(text("INSERT INTO effects VALUES (3)"))
+
+    with pytest.raises(HandlerFailed, match="ended the transaction"):
+        claim(inbox, 1, then=handle)
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT position FROM effects")).scalars().all() == [1]
+    assert claim(inbox, 1)
+    engine.dispose()
 
 
 def test_the_mark_moves_to_the_first_gap_and_no_further(inbox: Inbox, engine: Engine) -> None:

@@ -5,6 +5,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from eventlet import Timeout
+from eventlet.support.greenlets import GreenletExit
 from nameko.events import event_handler
 from sqlalchemy import Connection, text
 
@@ -36,7 +38,13 @@ def note(event: dict[str, Any], connection: Connection) -> None:
         left = int(failures.read_text())
         failures.write_text(str(left - 1))
         if left > 0:
+            event.clear()  # what is tried again is the event as it came
             raise ValueError(f"not yet, {left} to go")
+    interruption = folder / f"interrupt-{event['position']}"
+    if interruption.exists():
+        kind = interruption.read_text()
+        interruption.unlink()
+        raise {"Timeout": Timeout, "GreenletExit": GreenletExit, "SystemExit": SystemExit}[kind](3)
     if (folder / f"swallow-{event['position']}").exists():
         try:
             connection.execute(text("SELECT nonsense"))

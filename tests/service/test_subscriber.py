@@ -124,6 +124,30 @@ def test_a_handler_that_fails_twice_gets_the_event_again_and_others_do_not_wait(
     assert followed.wire.channel.queue_declare(f"{QUEUE}.dead-letters", passive=True).message_count == 0
 
 
+@pytest.mark.parametrize("service", ["Following", "Orderly"])
+def test_a_handler_that_raises_what_is_no_exception_has_failed(start: Start, followed: Followed, service: str) -> None:
+    start()
+    process = followed.start(service)
+    followed.tell("interrupt-1", "Timeout")
+    followed.add(2)
+    followed.await_effects(1, 2)
+    assert followed.tries(1) == 2
+    assert '"exception":"Interrupted"' in process.text
+
+
+@pytest.mark.parametrize("service", ["Following", "Orderly"])
+def test_a_handler_that_is_killed_gets_the_event_again_as_if_it_had_not_been_tried(
+    start: Start, followed: Followed, service: str
+) -> None:
+    start()
+    process = followed.start(service)
+    followed.tell("interrupt-1", "GreenletExit")
+    followed.add(2)
+    followed.await_effects(1, 2)
+    assert followed.tries(1) == 2
+    assert "event failed" not in process.text
+
+
 def test_an_event_that_always_fails_ends_in_the_dead_letters_and_has_its_effect_when_it_is_replayed(
     start: Start, followed: Followed
 ) -> None:
@@ -161,6 +185,11 @@ NO_EVENTS: tuple[tuple[Any, dict[str, Any], str], ...] = (
         {"id": "other:1", "type": "BeerAdded", "position": 1, "beer_id": 1, "data": {}},
         {},
         "it is an event of the log other",
+    ),
+    (
+        {"id": f"log:{2**63}", "type": "BeerAdded", "position": 2**63, "beer_id": 1, "data": {}},
+        {},
+        "the body's position must have at most 64 bits",
     ),
     (b"{}", {"content_type": "application/x-yaml"}, "content_type must be application/json"),
     (b"{}", {"content_type": "application/json; charset=utf-8"}, "content_type must be application/json"),

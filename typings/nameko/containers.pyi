@@ -40,6 +40,7 @@ class ServiceContainer:
     entrypoints: set[Entrypoint]
     dependencies: set[DependencyProvider]
     subextensions: set[Extension]
+    _worker_threads: dict[WorkerContext, GreenThread]
     def __init__(self, service_cls: type[Any], config: dict[str, Any]) -> None: ...
     @property
     def extensions(self) -> set[Extension]: ...
