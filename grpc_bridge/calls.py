@@ -273,6 +273,7 @@ class Reception:
 
     def _call(self, context: "grpc.aio.ServicerContext[Any, Any]", default_deadline: float) -> Call:
         correlation_id = traceparent = ""
+        # gRPC's types promise its own Metadata class; what comes is a plain tuple of pairs, or nothing.
         metadata: Sequence[tuple[str, str | bytes]] = context.invocation_metadata() or ()  # type: ignore[assignment]
         for key, value in metadata:
             if key == CORRELATION_ID and is_acceptable(value):

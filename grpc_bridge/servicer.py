@@ -202,7 +202,7 @@ def _changes(request: v1.UpdateBeerRequest) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     for detail in _masked(request.update_mask.paths) or _details_set(request):
         if detail in ("abv", "ibu"):
-            given = request.HasField(detail)  # type: ignore[arg-type]
+            given = request.HasField("abv") if detail == "abv" else request.HasField("ibu")
             changes[detail] = _finite(getattr(request, detail), detail) if given else None
         else:
             changes[detail] = getattr(request, detail)
