@@ -1,12 +1,12 @@
 """Where a follower of the log is, in a file that survives it."""
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from beers_cli import processes
 from beers_cli.failure import Failure
 
 
@@ -53,23 +53,17 @@ def kept_in(name: str) -> Iterator[Place]:
     if file.exists() and not file.is_file():
         raise Failure(f"{name} is no ordinary file.", "Name another with --state.")
     # Beside the file, which is another one after every move.
-    lock = file.with_name(f"{file.name}.lock")
+    beside = file.with_name(f"{file.name}.lock")
     try:
-        opened = lock.open("a+", encoding="ascii")
+        lock = processes.lock(beside)
+    except processes.Held as held:
+        raise Failure(
+            f"Somebody follows with {name} already (process {held}).",
+            "Stop that one first, or name another file with --state.",
+        ) from held
     except OSError as error:
-        raise Failure(f"Cannot write {lock}: {error.strerror}.", "Name another file with --state.") from error
-    with opened:
-        try:
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            opened.seek(0)
-            raise Failure(
-                f"Somebody follows with {name} already (process {opened.read().strip() or 'unknown'}).",
-                "Stop that one first, or name another file with --state.",
-            ) from error
-        opened.truncate(0)
-        opened.write(str(os.getpid()))
-        opened.flush()
+        raise Failure(f"Cannot write {beside}: {error.strerror}.", "Name another file with --state.") from error
+    with lock:
         yield Place(file)
 
 

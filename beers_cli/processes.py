@@ -7,6 +7,7 @@ died (even from kill -9); and a record of pid and start time, by which the next 
 import contextlib
 import ctypes
 import errno
+import fcntl
 import json
 import os
 import random
@@ -189,6 +190,34 @@ def free_port() -> int:
         port = random.randrange(20000, 30000)  # noqa: S311 - not a secret
         if is_free(port):
             return port
+
+
+class Held(Exception):
+    """Another process has the file. Args: its pid, as far as it is known."""
+
+
+def lock(path: Path) -> IO[str]:
+    """Have the file *path*, made if need be, for this process alone until it is closed; it keeps our pid.
+
+    Raises:
+        Held: If another process has it.
+        OSError: If it cannot be written.
+    """
+    file = path.open("a+", encoding="ascii")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+    except BlockingIOError as error:
+        file.seek(0)
+        holder = file.read().strip() or "unknown"
+        file.close()
+        raise Held(holder) from error
+    except OSError:
+        file.close()
+        raise
+    return file
 
 
 def described(status: int) -> str:

@@ -1,13 +1,11 @@
 """`beers up`: the whole product on one machine, in one command."""
 
 import asyncio
-import fcntl
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import IO, Annotated
 from urllib.parse import unquote, urlsplit
 
 import amqp
@@ -131,28 +129,19 @@ def _given(config: Mapping[str, object], name: str, default: str, environment: M
     return value if environment.get(name) or value != default else None
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _locked(folder: Path) -> IO[str]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / "up.lock").open("a+", encoding="ascii")
+        return processes.lock(folder / "up.lock")
+    except processes.Held as held:
+        raise Failure(
+            f"beers is running on {folder} already (process {held}).",
+            "Stop that one first, or choose another folder with --data and another port with --port.",
+        ) from held
     except OSError as error:
         raise Failure(
             f"Cannot keep data in {folder}: {error.strerror}.", "Choose another folder with --data."
         ) from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            raise Failure(
-                f"beers is running on {folder} already (process {file.read().strip() or 'unknown'}).",
-                "Stop that one first, or choose another folder with --data and another port with --port.",
-            ) from error
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
 
 
 def _stop_left_over(folder: Path, say: Callable[[str], None]) -> None:
