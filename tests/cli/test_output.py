@@ -31,8 +31,12 @@ signal.sigwait([signal.SIGTERM])
 def pipe() -> Iterator[tuple[int, int]]:
     reading, writing = os.pipe()
     yield reading, writing
-    # The reader first: whoever still writes is set free by it.
+    # The reader first: whoever still writes is set free by it, and must be through before the number is another file's.
     os.close(reading)
+    for thread in threading.enumerate():
+        if thread.name == f"output {writing}":
+            thread.join(10)
+            assert not thread.is_alive()
     os.close(writing)
 
 

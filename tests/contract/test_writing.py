@@ -204,10 +204,10 @@ def test_eight_writers_leave_no_gap_and_a_tail_reader_misses_nothing(store: Stor
 
     def write(number: int) -> None:
         writer = store.writer()
-        for batch in range(50):
+        for batch in range(20):
             requests = [
                 Request((commands.add(f"beer {number}"),), f"{number}-{batch}-{index}", "conversation")
-                for index in range(10)
+                for index in range(25)
             ]
             failures.extend(outcome for outcome in writer.submit(requests) if not isinstance(outcome, list))
 
