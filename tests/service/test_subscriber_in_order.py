@@ -67,7 +67,9 @@ def test_an_event_that_waits_is_done_when_its_type_is_not_wanted_any_more(start:
         )
         connection.execute(text(row), {"me": "choosy.on_added"})
     followed.add(2)
-    eventually(lambda: followed.wire.channel.queue_purge("evt-beers--choosy.on_added") == 2)
+    queue = "evt-beers--choosy.on_added"
+    eventually(lambda: followed.wire.channel.queue_declare(queue, passive=True).message_count == 2)
+    followed.wire.channel.queue_purge(queue)
     followed.start("Turned")
     followed.call("remove", beer_id=2)
     followed.await_effects(3)
@@ -129,8 +131,8 @@ def test_the_order_is_changed_when_the_inbox_holds_nothing_that_the_other_would_
     followed.tell("fail-1", "2")
     followed.add(2)
     followed.await_effects(2)
+    eventually(lambda: (1, kept) in followed.inbox())
     process.kill()
-    assert (1, kept) in followed.inbox()
     refused = followed.start(other, ready=False)
     assert refused.wait() == 78
     assert f"beers: {line}" in refused.text
