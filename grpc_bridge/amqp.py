@@ -31,6 +31,7 @@ _FRAME = struct.Struct(">BHI")  # kind, channel, size of the payload; then the p
 _FRAME_END: Final = 0xCE
 _AROUND: Final = _FRAME.size + 1
 _BODY, _HEARTBEAT = 3, 8
+_DELIVER: Final = struct.pack(">I", Basic.Deliver.index)
 _HEARTBEAT_FRAME: Final = Heartbeat().marshal()
 _LARGEST_FRAME: Final = 131_072
 """Bytes, and RabbitMQ's own default; a frame that is larger is none."""
@@ -83,7 +84,7 @@ class Channel:
         self._on_message: OnMessage | None = None
         self._on_return: Callable[[Basic.Properties], None] | None = None
         self._on_confirm: Callable[[int, bool, bool], None] | None = None
-        self._content: Basic.Deliver | Basic.Return | None = None
+        self._returned = False
         self._header = ContentHeader()
         self._body: list[bytes] = []
         self._missing = 0
@@ -147,8 +148,8 @@ class Channel:
 
     def take(self, method: Frame) -> None:
         """Take in a command of the broker's."""
-        if isinstance(method, Basic.Deliver | Basic.Return):
-            self._content = method
+        if isinstance(method, Basic.Return):
+            self._returned = True
         elif isinstance(method, Basic.Ack | Basic.Nack):
             if self._on_confirm is not None:
                 self._on_confirm(method.delivery_tag or 0, bool(method.multiple), isinstance(method, Basic.Ack))
@@ -184,13 +185,13 @@ class Channel:
         self._on_end(str(error))
 
     def _deliver(self) -> None:
-        method, body = self._content, self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        self._content = None
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._body.clear()
-        if isinstance(method, Basic.Return):
+        if self._returned:
+            self._returned = False
             if self._on_return is not None:
                 self._on_return(self._header.properties)
-        elif method is not None and self._on_message is not None:
+        elif self._on_message is not None:
             try:
                 self._on_message(self._header.properties, body)
             except Exception as error:  # noqa: BLE001 - a bug of whoever takes it must not cost the connection
@@ -323,6 +324,8 @@ class BrokerConnection(asyncio.Protocol):
             if channel is not None:
                 channel.take_body(frame[_FRAME.size : -1])
             return
+        if frame.startswith(_DELIVER, _FRAME.size):
+            return  # it announces what says all that we need: a channel has one consumer at most
         content = frames.unmarshal(frame)[2]
         if channel is None:
             if number == 0 and isinstance(content, Frame):
