@@ -76,7 +76,7 @@ def port() -> int:
 @pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="this system has no scheduling policies")
 def test_no_thread_of_the_bridge_interrupts_another(port: int) -> None:
     with process(port, NOWHERE) as bridge:
-        threads = [int(thread) for thread in os.listdir(f"/proc/{bridge.pid}/task")]
+        threads = [int(thread.name) for thread in Path(f"/proc/{bridge.pid}/task").iterdir()]
         assert len(threads) > 2
         assert {os.sched_getscheduler(thread) for thread in threads} == {os.SCHED_BATCH}
 
