@@ -50,7 +50,7 @@ def _give_way() -> None:
     """Have no thread of this process interrupt another one, nor be woken in the midst of a burst.
 
     gRPC wakes a thread of its own several times a call; where that takes the processor from the thread that serves the
-    calls, a fifth of the time goes into switching. Threads take it over from who starts them.
+    calls, a tenth of the time or more goes into switching. Threads take it over from who starts them.
     """
     if hasattr(os, "sched_setscheduler"):
         with suppress(OSError):  # a sandbox may forbid it; then it is only slower
