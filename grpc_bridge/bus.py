@@ -9,7 +9,7 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import orjson
@@ -20,7 +20,7 @@ from grpc_bridge.availability import Absence, Availability
 from grpc_bridge.batching import Batch, Batcher, Call, Limits
 from grpc_bridge.errors import CallFailed, deadline_passed
 from grpc_bridge.identifiers import identifiers
-from grpc_bridge.link import Link, LinkLost, NoQueue, Refused, open_link
+from grpc_bridge.link import Link, LinkLost, NoQueue, OnRefusal, Refused, open_link
 
 SERVICE = "beers"
 QUEUE = f"rpc-{SERVICE}"
@@ -71,7 +71,6 @@ class Bus:
         self._identifier = identifiers()
         self._reply_to = self._identifier()
         self._pings: dict[str, asyncio.Future[object]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
         self._link: Link | None = None
         self._on_pong: list[Callable[[Mapping[str, Any], float], None]] = []
         self.connected = asyncio.Event()
@@ -152,9 +151,14 @@ class Bus:
         number = f"ping-{self._identifier()}"
         asked_at = self._loop.time()
         answer = self._pings[number] = self._loop.create_future()
+
+        def refused(reason: NoQueue | Refused) -> None:
+            if not answer.done():
+                answer.set_exception(reason)
+
         try:
             async with asyncio.timeout(patience):
-                await self._publish(link, "ping", b'{"args":[],"kwargs":{}}', number, patience)
+                self._publish(link, "ping", b'{"args":[],"kwargs":{}}', number, patience, refused)
                 reply = await answer
         except (LinkLost, NoQueue, Refused, TimeoutError):
             return  # silence is noticed by the clock
@@ -211,8 +215,6 @@ class Bus:
     async def close(self) -> None:
         """Leave the broker; what is still waiting fails. `run` is to be cancelled before."""
         self.fail_all(CallFailed("ServiceStopping"))
-        for task in self._tasks:
-            task.cancel()
         if self._link is not None:
             await self._link.close(_GOODBYE)
             self._link = None
@@ -237,34 +239,40 @@ class Bus:
         self._availability.disconnected(self._loop.time())
 
     def _send(self, batch: Batch) -> None:
-        if self._link is not None:
-            self._start(self._publish_batch(self._link, batch))
+        link = self._link
+        if link is None:
+            return
 
-    async def _publish_batch(self, link: Link, batch: Batch) -> None:
-        number = str(batch.number)
+        def refused(reason: NoQueue | Refused) -> None:
+            if isinstance(reason, NoQueue):
+                failure = CallFailed("ServiceUnavailable", (), "the service has never been started; try again")
+            else:
+                failure = CallFailed("BrokerUnavailable", (), "the message broker refused the call; try again")
+            self._fail(batch, failure)
+
         try:
-            await self._publish(link, "execute", batch.body(), number, batch.deadline - self._loop.time())
+            expires_in = batch.deadline - self._loop.time()
+            self._publish(link, "execute", batch.body(), str(batch.number), expires_in, refused)
         except LinkLost:
             return  # sent again over the next one
-        except NoQueue:
-            self._fail(batch, CallFailed("ServiceUnavailable", (), "the service has never been started; try again"))
-        except Refused:
-            self._fail(batch, CallFailed("BrokerUnavailable", (), "the message broker refused the call; try again"))
 
-    async def _publish(self, link: Link, method: str, body: bytes, number: str, expires_in: float) -> None:
+    def _publish(
+        self, link: Link, method: str, body: bytes, number: str, expires_in: float, on_refusal: OnRefusal
+    ) -> None:
         headers: FieldTable = {
             "nameko.call_id_stack": [f"beers-bridge.{method}.{number}"],
             "nameko.correlation_id": number,
-            # Whole seconds, rounded up: aiormq's floats are off by minutes. Each call of a batch has its own, exact.
+            # Whole seconds, rounded up: pamqp's floats are off by minutes. Each call of a batch has its own, exact.
             "nameko.deadline": math.ceil(time.time() + expires_in),
         }
-        await link.publish(
+        link.publish(
             f"{SERVICE}.{method}",
             body,
             reply_to=self._reply_to,
             number=number,
             expires_in=expires_in,
             headers=headers,
+            on_refusal=on_refusal,
         )
 
     def _on_reply(self, number: str, body: bytes) -> None:
@@ -306,16 +314,6 @@ class Bus:
     def _give_up_if_hopeless(self) -> None:
         if self._availability.refusing:
             self.fail_all(self._availability.failure())
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: "asyncio.Task[None]") -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._logger.error("sending a batch failed", exc_info=error)
 
 
 def backoff(attempts: int) -> float:

@@ -5,6 +5,7 @@ writes one line to the log. Nothing that went wrong inside leaves through it.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
@@ -104,6 +105,7 @@ class Reception:
         self._write_patience = write_patience
         self._default_deadline = default_deadline
         self._logger = logger
+        self._tells_reads = logger.is_enabled_for(logging.DEBUG)
         self._identifier = identifiers()
         self._loop = asyncio.get_running_loop()
         self._draining = False
@@ -305,7 +307,10 @@ class Reception:
 
     def _log(self, name: str, call: Call, code: grpc.StatusCode, started: float) -> None:
         # Commands and failures are what one looks for; reads that went well only bury them.
-        write = self._logger.info if call.request_id or code is not grpc.StatusCode.OK else self._logger.debug
+        told = bool(call.request_id) or code is not grpc.StatusCode.OK
+        if not (told or self._tells_reads):
+            return
+        write = self._logger.info if told else self._logger.debug
         write(
             "call",
             method=name,

@@ -2,35 +2,33 @@
 
 A broker that is frozen, or out of memory or disk, keeps its connections open and says nothing: publishing waits for
 ever, and so does a polite close. So each wait has a limit here, and past it the socket is dropped.
-
-What of aiormq shows through: it tells the publisher of a returned message only on a channel with confirms, floats in
-headers lose all but 24 bits, a failed passive declaration closes its channel, and to drop a connection one has to
-hold its socket, which a transport factory gets to see.
 """
 
 import asyncio
-from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import aiormq
-from aiormq.abc import AbstractChannel, DeliveredMessage
-from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
-from aiormq.exceptions import AMQPError, ChannelNotFoundEntity, DeliveryError, PublishError
-from pamqp.commands import Basic
+from pamqp.commands import Basic, Exchange, Queue
 from pamqp.common import FieldTable
-from yarl import URL
+
+from grpc_bridge.address import Address
+from grpc_bridge.amqp import AmqpError, BrokerConnection, Channel, ChannelClosed, connect
 
 EXCHANGE = "nameko-rpc"
 
 _FOLLOWED_MAXIMUM = 10_000
 """How many messages wait at the broker for a process that follows an exchange and does not keep up."""
 
+_NOT_FOUND = 404
+
 _T = TypeVar("_T")
 
 OnReply = Callable[[str, bytes], None]
 """Takes a reply: the correlation id of what it answers, and its body."""
+
+OnRefusal = Callable[["NoQueue | Refused"], None]
+"""Takes the reason for which the broker did not take a request."""
 
 
 class LinkLost(Exception):
@@ -52,48 +50,58 @@ class Link:
         closed: Becomes the reason, in words, once the connection is gone.
     """
 
-    def __init__(self, connection: aiormq.Connection, socket: "_Socket", patience: float) -> None:
-        self.closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._connection = connection
-        self._socket = socket
+    def __init__(self, patience: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.closed: asyncio.Future[str] = self._loop.create_future()
         self._patience = patience
-        self._calls: AbstractChannel | None = None
-        self._counting: AbstractChannel | None = None
+        self._connection: BrokerConnection | None = None
+        self._calls: Channel | None = None
+        self._counting: Channel | None = None
         self._closing: set[asyncio.Task[None]] = set()
+        self._published = 0
+        # What the broker has yet to confirm, oldest first: by when, the message's number, whom to tell of a refusal.
+        self._unconfirmed: dict[int, tuple[float, str, OnRefusal]] = {}
+        self._watch: asyncio.TimerHandle | None = None
+
+    async def open(self, address: Address, heartbeat: int) -> None:
+        """Connect to the broker; raises as `connect` does, or TimeoutError."""
+        async with asyncio.timeout(self._patience):
+            self._connection = await connect(address, heartbeat, self._lost)
 
     async def start(self, reply_queue: str, reply_to: str, on_reply: OnReply) -> None:
         """Open the channel for calls, and consume the replies to them from *reply_queue*."""
-
-        async def deliver(message: DeliveredMessage) -> None:
-            on_reply(message.header.properties.correlation_id or "", message.body)
-
         async with asyncio.timeout(self._patience):
-            channel = self._calls = await self._connection.channel()
-            channel.on_consumer_cancel_callbacks.add(lambda _: self.drop("the reply queue was deleted"))
-            _when_closed(channel, lambda reason: self.drop(f"the channel was closed: {reason}"))
-            _when_closed(self._connection, lambda reason: self.drop(f"the connection was closed: {reason}"))
-            await channel.exchange_declare(EXCHANGE, exchange_type="topic", durable=True)
-            await channel.queue_declare(reply_queue, exclusive=True, auto_delete=True)
-            await channel.queue_bind(reply_queue, EXCHANGE, reply_to)
-            await channel.basic_consume(reply_queue, deliver, no_ack=True)
+            channel = self._calls = await self._channel(lambda reason: self.drop(f"no replies come any more: {reason}"))
+            await channel.confirm(self._on_confirm, self._on_return)
+            await channel.ask(Exchange.Declare(exchange=EXCHANGE, exchange_type="topic", durable=True))
+            await channel.ask(Queue.Declare(queue=reply_queue, exclusive=True, auto_delete=True))
+            await channel.ask(Queue.Bind(queue=reply_queue, exchange=EXCHANGE, routing_key=reply_to))
+            await channel.consume(reply_queue, lambda properties, body: on_reply(properties.correlation_id or "", body))
 
-    async def publish(
-        self, routing_key: str, body: bytes, *, reply_to: str, number: str, expires_in: float, headers: FieldTable
+    def publish(
+        self,
+        routing_key: str,
+        body: bytes,
+        *,
+        reply_to: str,
+        number: str,
+        expires_in: float,
+        headers: FieldTable,
+        on_refusal: OnRefusal,
     ) -> None:
-        """Publish a request and wait until the broker has taken it.
+        """Send a request, and do not wait until the broker has taken it; if it is late, the connection is dropped.
 
         Args:
             routing_key: Of the exchange `nameko-rpc`.
             body: In JSON.
             reply_to: Where the answer goes to.
-            number: Comes back with the answer.
+            number: Comes back with the answer; no other request on its way has it.
             expires_in: Seconds after which the broker drops the request.
             headers: Nameko's; no floats.
+            on_refusal: Told `NoQueue` if there is no queue for it, `Refused` if the broker did not take it.
 
         Raises:
-            NoQueue: If there is no queue for it.
-            Refused: If the broker did not take it.
-            LinkLost: If the connection broke or the broker took no notice; whether it has the message is unknown.
+            LinkLost: If the connection is gone. If it goes later, whether the broker has the message is unknown.
         """
         channel = self._calls
         if channel is None or self.closed.done():
@@ -103,21 +111,18 @@ class Link:
             content_encoding="utf-8",
             reply_to=reply_to,
             correlation_id=number,
-            message_id=number,  # by which aiormq finds the publisher of a returned message
             expiration=str(max(1, int(expires_in * 1000))),
             delivery_mode=1,
             headers=headers,
         )
         try:
-            await self._answered(
-                channel.basic_publish(
-                    body, exchange=EXCHANGE, routing_key=routing_key, properties=properties, mandatory=True
-                )
-            )
-        except PublishError as error:
-            raise NoQueue from error
-        except DeliveryError as error:
-            raise Refused from error
+            channel.publish(EXCHANGE, routing_key, properties, body)
+        except AmqpError as error:
+            raise LinkLost from error
+        self._published += 1
+        self._unconfirmed[self._published] = (self._loop.time() + self._patience, number, on_refusal)
+        if self._watch is None:
+            self._watch = self._loop.call_later(self._patience, self._require_confirms)
 
     @asynccontextmanager
     async def follow(
@@ -138,28 +143,25 @@ class Link:
         """
         if self.closed.done():
             raise LinkLost
-        ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        ended: asyncio.Future[str] = self._loop.create_future()
 
         def end(reason: str) -> None:
             if not ended.done():
                 ended.set_result(reason)
 
-        async def deliver(message: DeliveredMessage) -> None:
-            on_message(message.body)
-
-        channel = await self._answered(self._connection.channel(publisher_confirms=False))
-        channel.on_consumer_cancel_callbacks.add(lambda _: end("the queue was deleted"))
-        _when_closed(channel, end)
+        channel = await self._answered(self._channel(end))
         try:
-            await self._answered(channel.exchange_declare(exchange, exchange_type="topic", durable=True))
+            await self._answered(channel.ask(Exchange.Declare(exchange=exchange, exchange_type="topic", durable=True)))
             limit: FieldTable = {"x-max-length": _FOLLOWED_MAXIMUM}
-            await self._answered(channel.queue_declare(queue, exclusive=True, auto_delete=True, arguments=limit))
-            await self._answered(channel.queue_bind(queue, exchange, "#"))
-            await self._answered(channel.basic_consume(queue, deliver, no_ack=True))
+            await self._answered(
+                channel.ask(Queue.Declare(queue=queue, exclusive=True, auto_delete=True, arguments=limit))
+            )
+            await self._answered(channel.ask(Queue.Bind(queue=queue, exchange=exchange, routing_key="#")))
+            await self._answered(channel.consume(queue, lambda _, body: on_message(body)))
             yield ended
         finally:
-            # Not awaited: aiormq swallows a cancellation that comes while it closes a channel.
-            closing = asyncio.get_running_loop().create_task(self._close(channel))
+            # Not awaited: who stops following, perhaps since it was cancelled, need not wait for the broker.
+            closing = self._loop.create_task(self._close(channel))
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)
 
@@ -170,38 +172,46 @@ class Link:
             LinkLost: If the connection broke or the broker took no notice.
         """
         try:
-            if self._counting is None or self._counting.is_closed:
-                self._counting = await self._answered(self._connection.channel(publisher_confirms=False))
-            declared = await self._answered(self._counting.queue_declare(queue, passive=True))
-        except ChannelNotFoundEntity:
-            self._counting = None
+            if self._counting is None or self._counting.closed:
+                self._counting = await self._answered(self._channel(lambda _: None))
+            declared = await self._answered(self._counting.ask(Queue.Declare(queue=queue, passive=True)))
+        except ChannelClosed as error:
+            if error.code != _NOT_FOUND:
+                self.drop(f"the channel was closed: {error}")
+                raise LinkLost from error
             return 0
-        return declared.consumer_count or 0
+        return declared.consumer_count or 0 if isinstance(declared, Queue.DeclareOk) else 0
 
     def drop(self, reason: str) -> None:
         """Drop the socket at once, without a word to the broker. May be called again."""
-        if not self.closed.done():
-            self.closed.set_result(reason)
-        self._socket.abort()
+        self._lost(reason)
+        if self._connection is not None:
+            self._connection.abort(reason)
 
     async def close(self, patience: float) -> None:
         """Say goodbye to the broker, and drop the socket if that takes longer than *patience*."""
-        if not self.closed.done():
-            self.closed.set_result("closed")
+        self._lost("closed")
+        if self._connection is None:
+            return
         try:
             async with asyncio.timeout(patience):
                 await self._connection.close()
-        except (TimeoutError, AMQPError, OSError, RuntimeError):
+        except (TimeoutError, AmqpError):
             pass  # it is dropped below, which is all that is left to do
         finally:
-            self._socket.abort()
+            self._connection.abort("closed")
 
-    async def _close(self, channel: AbstractChannel) -> None:
-        if channel.is_closed or self.closed.done():
+    async def _channel(self, on_end: Callable[[str], None]) -> Channel:
+        if self._connection is None:
+            raise LinkLost
+        return await self._connection.channel(on_end)
+
+    async def _close(self, channel: Channel) -> None:
+        if channel.closed or self.closed.done():
             return
         try:
             await self._answered(channel.close())
-        except LinkLost:
+        except (LinkLost, ChannelClosed):
             return  # and the channel with it
 
     async def _answered(self, answer: Awaitable[_T]) -> _T:
@@ -209,19 +219,48 @@ class Link:
         try:
             async with asyncio.timeout(self._patience):
                 return await answer
-        except (DeliveryError, ChannelNotFoundEntity):
+        except ChannelClosed:
             raise  # an answer as well
         except TimeoutError as error:
             self.drop("the broker did not answer in time")
             raise LinkLost from error
-        except asyncio.CancelledError as error:
-            if _is_cancelled():
-                raise
-            self.drop("the connection broke")  # aiormq cancels its own tasks then
+        except AmqpError as error:
+            self.drop(f"the connection broke: {error}")
             raise LinkLost from error
-        except (AMQPError, OSError, RuntimeError) as error:
-            self.drop(f"the connection broke: {error!r}")
-            raise LinkLost from error
+
+    def _lost(self, reason: str) -> None:
+        if not self.closed.done():
+            self.closed.set_result(reason)
+        self._unconfirmed.clear()
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+
+    def _on_confirm(self, number: int, multiple: bool, taken: bool) -> None:  # noqa: FBT001 - as AMQP tells it
+        unconfirmed = self._unconfirmed
+        numbers = [each for each in unconfirmed if each <= number] if multiple else [number]
+        for each in numbers:
+            waiting = unconfirmed.pop(each, None)
+            if waiting is not None and not taken:
+                waiting[2](Refused())
+
+    def _on_return(self, properties: Basic.Properties) -> None:
+        for number, (_, returned, on_refusal) in self._unconfirmed.items():
+            if returned == properties.correlation_id:
+                del self._unconfirmed[number]  # its confirmation follows, and means nothing any more
+                on_refusal(NoQueue())
+                return
+
+    def _require_confirms(self) -> None:
+        """Drop the connection if the broker has not confirmed in time what is oldest."""
+        self._watch = None
+        oldest = next(iter(self._unconfirmed.values()), None)
+        if oldest is None:
+            return
+        if oldest[0] <= self._loop.time():
+            self.drop("the broker did not answer in time")
+        else:
+            self._watch = self._loop.call_at(oldest[0], self._require_confirms)
 
 
 async def open_link(
@@ -240,59 +279,14 @@ async def open_link(
     Raises:
         LinkLost: If that did not work out; the message says why.
     """
-    url = URL(uri).update_query(heartbeat=str(heartbeat))
-    socket = _Socket(TLSTransportFactory() if url.scheme == "amqps" else TCPTransportFactory())
-    connection = aiormq.Connection(url, transport_factory=socket, client_properties={"connection_name": "beers bridge"})
-    link = Link(connection, socket, patience)
-    # Dropping the socket, rather than cancelling, makes aiormq end by itself whatever it waits for.
-    overdue = asyncio.get_running_loop().call_later(patience, socket.abort)
+    link = Link(patience)
     try:
-        async with asyncio.timeout(2 * patience):
-            await connection.connect()
-            overdue.cancel()
-            await link.start(reply_queue, reply_to, on_reply)
-    except (TimeoutError, AMQPError, OSError, RuntimeError) as error:
+        await link.open(Address.of(uri), heartbeat)
+        await link.start(reply_queue, reply_to, on_reply)
+    except (TimeoutError, AmqpError, OSError) as error:
         link.drop("it could not be opened")
         raise LinkLost(str(error) or type(error).__name__) from error
-    except asyncio.CancelledError as error:
+    except BaseException:
         link.drop("it was given up")
-        if _is_cancelled():
-            raise
-        raise LinkLost("the connection broke") from error
-    finally:
-        overdue.cancel()
+        raise
     return link
-
-
-class _Socket(TransportFactory):
-    """Makes a connection's socket, and can drop it."""
-
-    def __init__(self, factory: TransportFactory) -> None:
-        self._factory = factory
-        self._writer: StreamWriter | None = None
-        self._aborted = False
-
-    async def create(self, url: URL, **kwargs: Any) -> tuple[StreamReader, StreamWriter]:
-        reader, self._writer = await self._factory.create(url, **kwargs)
-        if self._aborted:
-            self.abort()
-        return reader, self._writer
-
-    def abort(self) -> None:
-        self._aborted = True
-        if self._writer is not None:
-            self._writer.transport.abort()
-
-
-def _when_closed(resource: aiormq.Connection | AbstractChannel, tell: Callable[[str], None]) -> None:
-    def closed(closing: "asyncio.Future[None]") -> None:
-        error = None if closing.cancelled() else closing.exception()
-        tell(str(error) or type(error).__name__ if error else "without a reason")
-
-    resource.closing.add_done_callback(closed)
-
-
-def _is_cancelled() -> bool:
-    """Whether somebody cancelled the present task, rather than aiormq one of its own that this one waited for."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

@@ -28,6 +28,9 @@ _LAST_WORDS = 0.3
 """Seconds before the end of the grace at which calls without an answer are told so, rather than cut off."""
 
 
+_UNHEARD = 2
+"""How many times the calls that we take may wait to be taken. gRPC refuses what is more, in words of its own."""
+
 _KEEPALIVE = 30
 """Seconds without a sign of a client after which it is asked for one, and that it then has to give it."""
 
@@ -137,6 +140,10 @@ class Bridge:
                 ("grpc.so_reuseport", int(settings.reuse_port)),
                 ("grpc.max_receive_message_length", _LARGEST_REQUEST),
                 ("grpc.max_send_message_length", -1),
+                # Those that we refuse are to get our reason and the time to try again, not gRPC's: by itself it refuses
+                # some of a burst beyond 1,000, and all beyond 3,000.
+                ("grpc.server.max_pending_requests", _UNHEARD * settings.max_calls),
+                ("grpc.server.max_pending_requests_hard_limit", 2 * _UNHEARD * settings.max_calls),
                 # A watch may be silent for long: either side may look whether the other is still there.
                 ("grpc.keepalive_time_ms", _KEEPALIVE * 1000),
                 ("grpc.keepalive_timeout_ms", _KEEPALIVE * 1000),

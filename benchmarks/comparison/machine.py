@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.comparison.load import H2load
 
-LIBRARIES = ("nameko", "eventlet", "kombu", "amqp", "grpcio", "protobuf", "uvloop", "aiormq", "sqlalchemy", "orjson")
+LIBRARIES = ("nameko", "eventlet", "kombu", "amqp", "grpcio", "protobuf", "uvloop", "pamqp", "sqlalchemy", "orjson")
 SYNCS = 50
 
 

@@ -1,6 +1,7 @@
 """Calls leave at once while little is on its way, and gather otherwise."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from typing import Any
 
 import grpc
@@ -9,6 +10,7 @@ import pytest
 from grpc_bridge.batching import Batch, Batcher, Call, Limits
 from grpc_bridge.errors import CallFailed
 from grpc_bridge.proto.beers.v1 import beers_pb2 as v1
+from grpc_bridge.proto.beers.v1 import beers_pb2_grpc as v1_grpc
 from tests.bridge.running_bridge import details, refusal, running_bridge
 from tests.bridge.scripted_service import scripted_service
 
@@ -188,3 +190,28 @@ async def test_more_calls_at_once_than_the_limit_are_refused_but_health_answers(
         assert await running.check() == 1
         service.gate.set()
         assert [(await call).beer.id for call in calls] == [1, 1, 1]
+
+
+async def test_a_burst_of_calls_is_answered_by_us_each_one(amqp_uri: str) -> None:
+    """By itself gRPC refuses what comes at once beyond 1,000, without a word of when to try again."""
+    async with (
+        scripted_service(amqp_uri),
+        running_bridge(amqp_uri, max_calls=1800, max_waiting=5000) as running,
+        AsyncExitStack() as channels,
+    ):
+        options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0)]
+        stubs = [
+            v1_grpc.BeersServiceStub(
+                await channels.enter_async_context(grpc.aio.insecure_channel(running.target, options=options))
+            )
+            for _ in range(8)
+        ]
+        request = v1.GetBeerRequest(beer_id=1)
+        calls = [stubs[number % 8].GetBeer(request, wait_for_ready=True) for number in range(3200)]
+        answered = 0
+        for outcome in await asyncio.gather(*calls, return_exceptions=True):
+            if isinstance(outcome, grpc.aio.AioRpcError):
+                assert details(outcome)["ErrorInfo"].reason == "OVERLOADED"
+            else:
+                answered += 1
+        assert answered >= 1800

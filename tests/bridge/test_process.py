@@ -73,6 +73,14 @@ def port() -> int:
         return int(probe.getsockname()[1])
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="this system has no scheduling policies")
+def test_no_thread_of_the_bridge_interrupts_another(port: int) -> None:
+    with process(port, NOWHERE) as bridge:
+        threads = [int(thread.name) for thread in Path(f"/proc/{bridge.pid}/task").iterdir()]
+        assert len(threads) > 2
+        assert {os.sched_getscheduler(thread) for thread in threads} == {os.SCHED_BATCH}
+
+
 def test_a_port_that_is_taken_is_told_in_one_line(port: int) -> None:
     with process(port, NOWHERE):
         second = refused_start(port)

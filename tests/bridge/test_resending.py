@@ -6,6 +6,7 @@ from typing import Any
 
 import grpc
 import pytest
+from pamqp.commands import Queue
 
 from grpc_bridge.availability import Absence, Patience
 from grpc_bridge.link import Link, open_link
@@ -157,7 +158,7 @@ async def test_the_reply_queue_being_deleted_is_noticed(amqp_uri: str, monkeypat
         link = running.bridge._bus._link
         assert link is not None
         assert link._calls is not None
-        await link._calls.queue_delete(queues[0])
+        await link._calls.ask(Queue.Delete(queue=queues[0]))
         await running.until(Absence.BROKER)
         await running.until(None)
         assert (await running.beers.GetBeer(GET)).beer.id == 1
