@@ -229,7 +229,8 @@ class _Batch:
 
     def __init__(self, transaction: LogTransaction, now: datetime, requests: Sequence[Request]) -> None:
         self._now = now
-        self._head: Head = transaction.head
+        self._log_id, self._position = transaction.head.log_id, transaction.head.position
+        self._last_beer_id, self._last_time = transaction.head.last_beer_id, transaction.head.time
         self._answers = transaction.answers({request.request_id for request in requests})
         self._beers = transaction.beers(
             {
@@ -261,11 +262,13 @@ class _Batch:
     def append(self, transaction: LogTransaction) -> None:
         """Hand everything that was decided to the transaction."""
         if self._given:
-            transaction.append(self._head, self.events, self._changed, self._given, self._now)
+            time = self._now if self.events else self._last_time
+            head = Head(self._log_id, self._position, self._last_beer_id, time)
+            transaction.append(head, self.events, self._changed, self._given, self._now)
 
     def _decide(self, request: Request) -> list[Beer]:
         """Decide all commands of *request*; nothing of it is kept if one is refused."""
-        position, last_beer_id = self._head.position, self._head.last_beer_id
+        position, last_beer_id, now = self._position, self._last_beer_id, self._now
         events: list[StoredEvent] = []
         changed: dict[int, Beer] = {}
         beers: list[Beer] = []
@@ -278,13 +281,13 @@ class _Batch:
                 beer = changed.get(beer_id) or self._changed.get(beer_id) or self._beers.get(beer_id)
             for data in decide(beer, command, request.expected_version):
                 position += 1
-                beer = changed[beer_id] = evolve(beer, data, beer_id=beer_id, time=self._now)
+                beer = changed[beer_id] = evolve(beer, data, beer_id=beer_id, time=now)
                 events.append(
                     StoredEvent(
                         position=position,
                         beer_id=beer_id,
                         version=beer.version,
-                        time=self._now,
+                        time=now,
                         request_id=request.request_id,
                         correlation_id=request.correlation_id,
                         data=data,
@@ -294,9 +297,9 @@ class _Batch:
             if beer is None:
                 raise LookupError(f"the decision on {command} left no beer")
             beers.append(beer)
-        self._head = Head(self._head.log_id, position, last_beer_id, self._now if events else self._head.time)
+        self._position, self._last_beer_id = position, last_beer_id
         self.events += events
-        self._changed |= changed
+        self._changed.update(changed)
         return beers
 
     def _answer(

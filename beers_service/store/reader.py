@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Engine, func, or_, select, tuple_
 
@@ -57,19 +57,18 @@ class SqlReader:
         self, beer_id: int, after_version: int = 0, limit: int | None = None, until: int | datetime | None = None
     ) -> list[StoredEvent]:
         """Return the events of one beer, oldest first; see `ports.BeerReader`."""
-        columns = schema.events.c
-        statement = (
-            select(schema.events)
-            .where(columns.beer_id == beer_id, columns.version > after_version)
-            .order_by(columns.version)
-            .limit(limit)
-        )
+        values: list[Any] = [beer_id, after_version]
+        ended: Literal["", "position", "time"] = ""
         if isinstance(until, datetime):
-            statement = statement.where(columns.time <= codec.to_microseconds(until))
+            ended = "time"
+            values.append(codec.to_microseconds(until))
         elif until is not None:
-            statement = statement.where(columns.position <= until)
-        with reading(self._engine) as connection:
-            return [codec.event_from_row(row, self._known) for row in connection.execute(statement)]
+            ended = "position"
+            values.append(until)
+        if limit is not None:
+            values.append(limit)
+        text = self._statements.history(until=ended, limit=limit is not None)
+        return [codec.event_from_row(row, self._known) for row in fetch(self._engine, text, values)]
 
     def events(
         self,

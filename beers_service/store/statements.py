@@ -7,7 +7,7 @@ of a table's columns, and a list of any length is one value, for which the text 
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import orjson
 from sqlalchemy import Table
@@ -75,6 +75,15 @@ class Statements(ABC):
         if up_to:
             conditions.append(f"{events.c.position} <= {self._value}")
         return f"{_select(events)} WHERE {' AND '.join(conditions)} ORDER BY {events.c.position} LIMIT {self._value}"
+
+    def history(self, *, until: Literal["", "position", "time"], limit: bool) -> str:
+        """Return what reads the events of a beer after a version, until a position or a time, of a number."""
+        ended = f" AND {events.c[until]} <= {self._value}" if until else ""
+        few = f" LIMIT {self._value}" if limit else ""
+        return (
+            f"{_select(events)} WHERE {events.c.beer_id} = {self._value} AND {events.c.version} > {self._value}{ended}"
+            f" ORDER BY {events.c.version}{few}"
+        )
 
     @abstractmethod
     def one_of(self, values: Collection[Any]) -> Any:
@@ -160,7 +169,9 @@ def _insert_json(table: Table) -> str:
 
 def _over(table: Table) -> str:
     """Return what makes an insert put a row in the place of the one that has its id."""
-    return f" ON CONFLICT (id) DO UPDATE SET {', '.join(f'{c.name} = excluded.{c.name}' for c in table.columns)}"
+    # The id itself is left alone: SQLite writes a row that is given its id, and its indexes, all over again.
+    changed = (f"{column.name} = excluded.{column.name}" for column in table.columns if not column.primary_key)
+    return f" ON CONFLICT (id) DO UPDATE SET {', '.join(changed)}"
 
 
 def _as_json(names: Sequence[str], rows: list[Row]) -> str:
