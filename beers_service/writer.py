@@ -157,9 +157,12 @@ class Writer:
             outcomes = self._carry_out([request for entry in batch for request in entry.requests])
         finally:
             # Also when this thread is being killed: nobody may wait for a leader that is gone.
-            done = iter(outcomes)
+            done = 0
             for entry in batch:
-                entry.outcomes = [next(done, OutcomeUnknown(request.request_id)) for request in entry.requests]
+                entry.outcomes = outcomes[done : done + len(entry.requests)] or [
+                    OutcomeUnknown(request.request_id) for request in entry.requests
+                ]
+                done += len(entry.requests)
                 entry.wake.set()
             with self._lock:
                 self._led = bool(self._queue)
@@ -256,7 +259,7 @@ class _Batch:
         except REFUSALS as refusal:
             self._answer(request, fingerprint, (), (type(refusal).__name__, refusal.args))
             return refusal
-        self._answer(request, fingerprint, tuple((beer.id, beer.version) for beer in beers), None)
+        self._answer(request, fingerprint, tuple([(beer.id, beer.version) for beer in beers]), None)
         return beers
 
     def append(self, transaction: LogTransaction) -> None:
