@@ -16,7 +16,6 @@ from beers_service.domain.beer import Beer, fold
 from beers_service.publisher import AmqpPublisher
 from beers_service.store import codec, migrations, schema
 from beers_service.store.engine import connect, reading, writing
-from beers_service.store.event_log import read_beers, read_head
 from beers_service.store.migrations import Migration
 from beers_service.store.reader import SqlReader
 
@@ -60,7 +59,7 @@ def verify(database_url: str, progress: Progress) -> Verification:
     """
     engine = _open(database_url)
     with reading(engine) as connection:
-        head = read_head(connection)
+        head = codec.head_from_row(connection.execute(select(schema.log_head)).one())
         count, last = connection.execute(select(func.count(), func.max(schema.events.c.position))).one()
         stored = _count(connection, schema.beers)
         problems = []
@@ -68,7 +67,8 @@ def verify(database_url: str, progress: Progress) -> Verification:
             problems.append(f"the log ends at {head.position}, its last event is {last or 0}, and it holds {count}")
         done = 0
         for page in _pages(_folded(connection, problems), _PAGE):
-            found = read_beers(connection, [beer.id for beer in page])
+            rows = connection.execute(select(schema.beers).where(schema.beers.c.id.in_([beer.id for beer in page])))
+            found = {beer.id: beer for beer in map(codec.beer_from_row, rows)}
             problems += [f"beer {beer.id} is not what its history says" for beer in page if found.get(beer.id) != beer]
             done += len(page)
             progress(done, stored)
@@ -87,13 +87,15 @@ def rebuild(database_url: str, progress: Progress) -> int:
     """
     engine = _open(database_url)
     with writing(engine) as connection:
-        read_head(connection, lock=True)
-        total = _count(connection, schema.beers)
+        connection.execute(select(schema.log_head).with_for_update())
+        columns, total = schema.beers.columns.keys(), _count(connection, schema.beers)
         connection.execute(delete(schema.beers))
         problems: list[str] = []
         done = 0
         for page in _pages(_folded(connection, problems), _PAGE):
-            connection.execute(insert(schema.beers), [codec.beer_columns(beer) for beer in page])
+            connection.execute(
+                insert(schema.beers), [dict(zip(columns, codec.beer_row(beer), strict=True)) for beer in page]
+            )
             done += len(page)
             progress(done, max(done, total))
         if problems:
@@ -133,7 +135,7 @@ def replay(
     publisher = AmqpPublisher(broker, head.log_id, queue)
     after, count = positions.start - 1, 0
     try:
-        while window := [event for event in reader.events(after, _PAGE, types) if event.position in positions]:
+        while window := [event for event in reader.records(after, _PAGE, types) if event.position in positions]:
             publisher.publish(window)
             after = window[-1].position
             count += len(window)

@@ -4,13 +4,13 @@ kombu's ``confirm_publish`` waits after every single message; here whoever publi
 """
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import amqp
 
 from beers_service.broker import send
-from beers_service.frames import Outgoing, publishing
+from beers_service.frames import Kind, Message
 
 _WRITE = 64 * 1024
 """Bytes that are gathered before they are written."""
@@ -58,21 +58,28 @@ class Confirms:
         send(self._channel, body, exchange, routing_key, mandatory=mandatory, **properties)
         return number
 
-    def publish_all(self, messages: Iterable[Outgoing]) -> None:
+    def publish_all(self, messages: Iterable[tuple[Kind, Message]]) -> None:
         """Send many messages, in writes of some tens of kilobytes."""
         connection = self._channel.connection
         if connection is None:
             raise ConnectionError("the connection has ended")
-        gathered = bytearray()
-        for message in messages:
-            gathered += publishing(message, self._channel.channel_id, connection.frame_max)
-            self._published += 1
-            self._outstanding.add(self._published)
-            if len(gathered) >= _WRITE:
-                connection.transport.write(gathered)
-                gathered = bytearray()
+        channel, frame_max = self._channel.channel_id, connection.frame_max
+        gathered, size = [], 0
+        for kind, message in messages:
+            frames = kind.frames(message, channel, frame_max)
+            gathered.append(frames)
+            size += len(frames)
+            if size >= _WRITE:
+                self._write(connection, gathered)
+                gathered, size = [], 0
         if gathered:
-            connection.transport.write(gathered)
+            self._write(connection, gathered)
+
+    def _write(self, connection: amqp.Connection, messages: Sequence[bytes]) -> None:
+        before = self._published
+        self._published += len(messages)
+        self._outstanding.update(range(before + 1, self._published + 1))
+        connection.transport.write(b"".join(messages))
 
     def wait(self, number: int, timeout: float) -> None:
         """Wait until a message is confirmed, while another thread drains the connection; raises `Unconfirmed`."""

@@ -4,11 +4,11 @@ The adapters are in `store` (SQL and plain Python) and in `publisher`. Every met
 foreign errors do not pass.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from beers_service.domain.beer import Beer
 from beers_service.domain.events import BeerEvent
@@ -37,6 +37,34 @@ class StoredEvent:
     correlation_id: str
     data: BeerEvent
     traceparent: str | None = None
+
+
+class EventRecord(NamedTuple):
+    """An event in the form in which it is kept and told: what of `StoredEvent` needs no domain to be understood.
+
+    Attributes:
+        position: As in `StoredEvent`.
+        beer_id: As in `StoredEvent`.
+        version: As in `StoredEvent`.
+        type: The name of its type.
+        schema: The version of its payload.
+        time: In whole microseconds since 1970.
+        request_id: As in `StoredEvent`.
+        correlation_id: As in `StoredEvent`.
+        traceparent: As in `StoredEvent`.
+        data: Its payload, in JSON.
+    """
+
+    position: int
+    beer_id: int
+    version: int
+    type: str
+    schema: int
+    time: int
+    request_id: str
+    correlation_id: str
+    traceparent: str | None
+    data: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,11 +237,15 @@ class BeerReader(Protocol):
         """
         ...
 
+    def records(self, after: int, limit: int, types: Collection[str] = ()) -> list[EventRecord]:
+        """Return the same as `events`, as records; each payload in the version that its type has now."""
+        ...
+
 
 class EventPublisher(Protocol):
     """Tells the bus."""
 
-    def publish(self, events: Iterable[StoredEvent]) -> None:
+    def publish(self, events: Sequence[EventRecord]) -> None:
         """Publish *events* in order and return once the bus has taken responsibility for every one of them.
 
         Raises:

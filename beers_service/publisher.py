@@ -1,15 +1,15 @@
 """Publishes events to RabbitMQ, a window of them at a time, and waits until the broker has confirmed them all."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import amqp
 
 from beers_service.broker import BROKER_ERRORS, Broker, drop
 from beers_service.confirms import Confirms, Unconfirmed
-from beers_service.envelope import EXCHANGE, message
-from beers_service.frames import Outgoing
-from beers_service.ports import PublishingFailed, StoredEvent
+from beers_service.envelope import EXCHANGE, message, properties
+from beers_service.frames import Kind
+from beers_service.ports import EventRecord, PublishingFailed
 
 CONFIRM_TIMEOUT = 15
 """Seconds within which the broker has to confirm a window."""
@@ -28,14 +28,15 @@ class AmqpPublisher:
         self._broker = broker
         self._log_id = log_id
         self._queue = queue
+        self._kinds: dict[str, Kind] = {}
         self._connection: amqp.Connection | None = None
         self._confirms: Confirms | None = None
 
-    def publish(self, events: Iterable[StoredEvent]) -> None:
+    def publish(self, events: Sequence[EventRecord]) -> None:
         """Publish *events* in order and return once all of them are confirmed; raises `PublishingFailed`."""
         try:
             confirms = self._confirms or self._open()
-            confirms.publish_all(self._outgoing(event) for event in events)
+            confirms.publish_all((self._kind(event.type), message(event, self._log_id)) for event in events)
             self._await_confirms(confirms)
         except Unconfirmed as error:
             self.close()
@@ -63,11 +64,15 @@ class AmqpPublisher:
             drop(self._connection)
         self._connection = self._confirms = None
 
-    def _outgoing(self, event: StoredEvent) -> Outgoing:
-        body, properties = message(event, self._log_id)
-        if self._queue:
-            return Outgoing(body, "", self._queue, properties, mandatory=True)
-        return Outgoing(body, EXCHANGE, type(event.data).__name__, properties)
+    def _kind(self, name: str) -> Kind:
+        """Return what all events of a type share."""
+        kind = self._kinds.get(name)
+        if kind is None:
+            shared = properties(name, self._log_id)
+            kind = self._kinds[name] = (
+                Kind("", self._queue, shared, mandatory=True) if self._queue else Kind(EXCHANGE, name, shared)
+            )
+        return kind
 
     def _open(self) -> Confirms:
         self._connection = self._broker.connect()

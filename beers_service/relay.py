@@ -12,7 +12,7 @@ from structlog.typing import FilteringBoundLogger
 
 from beers_service.broker import backoff
 from beers_service.domain.errors import BeersError
-from beers_service.ports import BeerReader, EventPublisher, PublishingFailed, RelayCursor, StoredEvent
+from beers_service.ports import BeerReader, EventPublisher, EventRecord, PublishingFailed, RelayCursor
 
 WINDOW = 500
 """How many events are published before their confirms are awaited."""
@@ -75,7 +75,7 @@ class Relay:
             return False
         published = False
         while not self._stopping.is_set():
-            window = self._reader.events(position, WINDOW)
+            window = self._reader.records(position, WINDOW)
             if not window:
                 self._publisher.keep_alive()
                 self._cursor.wait(POLL)
@@ -90,7 +90,7 @@ class Relay:
         return published
 
 
-def _require_gapless(position: int, window: Sequence[StoredEvent]) -> None:
+def _require_gapless(position: int, window: Sequence[EventRecord]) -> None:
     for expected, event in enumerate(window, start=position + 1):
         if event.position != expected:
             raise LookupError(f"the log lacks the event at position {expected}")

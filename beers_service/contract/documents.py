@@ -20,8 +20,9 @@ from beers_service.domain.events import (
     BeerRemoved,
     BeerRestored,
 )
-from beers_service.envelope import message
+from beers_service.envelope import message, properties
 from beers_service.ports import StoredEvent
+from beers_service.store.codec import event_record
 from beers_service.store.payloads import PAYLOADS, Payloads
 
 EXAMPLES: Sequence[BeerEvent] = (
@@ -94,8 +95,14 @@ def _publish(place: int, data: BeerEvent, payloads: Payloads) -> tuple[Schema, M
         data=data,
         traceparent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
     )
-    body, properties = message(event, _LOG_ID, payloads)
-    return orjson.loads(body), properties
+    record = event_record(event, payloads)
+    told, shared = message(record, _LOG_ID), properties(record.type, _LOG_ID)
+    own: dict[str, Any] = {"correlation_id": told.correlation_id, "message_id": told.message_id}
+    return orjson.loads(told.body), {
+        **shared,
+        **own,
+        "application_headers": shared["application_headers"] | told.headers,
+    }
 
 
 class _Dumper(yaml.SafeDumper):

@@ -7,13 +7,13 @@ lost, the place of the relay, is committed without.
 
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy
-from sqlalchemy import Connection, Engine, RootTransaction, event
+from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
     ArgumentError,
@@ -28,11 +28,19 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from beers_runtime.configuration import ConfigurationError, kind_of_store
 from beers_service.domain.errors import OutcomeUnknown, StoreUnavailable
 
+Begun = TypeVar("Begun")
+
 STATEMENT_TIMEOUT = 10
 """Seconds that a statement, a lock or a connection may take."""
 
 SQLITE_BUSY = 0.02
 """Seconds that SQLite itself waits for another process: it blocks every green thread, so the longer wait is ours."""
+
+SQLITE_CHECKPOINT = 4000
+"""Pages in the log ahead of the file before a commit moves them there: 16 MB, in which a page counts once."""
+
+SQLITE_CACHE = 8000
+"""KiB of pages that a connection keeps: request ids and names are scattered over their indexes."""
 
 SQLITE_PAUSE = 0.005
 """Seconds between two attempts at SQLite's write lock."""
@@ -88,6 +96,8 @@ def _sqlite(url: URL, setting: str, *, existing: bool) -> Engine:
     @event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _record: object) -> None:
         connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute(f"PRAGMA wal_autocheckpoint={SQLITE_CHECKPOINT}")
+        connection.execute(f"PRAGMA cache_size=-{SQLITE_CACHE}")
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
@@ -95,8 +105,7 @@ def _sqlite(url: URL, setting: str, *, existing: bool) -> Engine:
         if not options.get("writes", False):
             connection.exec_driver_sql("BEGIN")
             return
-        # Said each time, since the connection may have committed something that need not last before.
-        connection.exec_driver_sql(f"PRAGMA synchronous={'FULL' if options['lasting'] else 'NORMAL'}")
+        set_durability(connection.info, connection.exec_driver_sql, lasting=options["lasting"])
         # A writer that began as a reader would fail as soon as another one got in between.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
@@ -139,7 +148,7 @@ def writing(engine: Engine, *, lasting: bool = True) -> Iterator[Connection]:
     One that is not *lasting* does not wait for the disk: a power loss may undo it, as if it had never been.
     """
     with translated_errors(), engine.connect().execution_options(writes=True, lasting=lasting) as connection:
-        transaction = _begin(connection)
+        transaction = await_lock(connection.begin)
         try:
             if not lasting and engine.dialect.name == "postgresql":
                 connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
@@ -153,23 +162,39 @@ def writing(engine: Engine, *, lasting: bool = True) -> Iterator[Connection]:
         except DBAPIError as error:
             # SQLite is still in the transaction, with its lock, and the pool would not roll it back.
             connection.invalidate(error)
-            if _refused_commit(error):
+            if refused_commit(error):
                 raise
             raise OutcomeUnknown("") from error
 
 
-def _begin(connection: Connection) -> RootTransaction:
+def await_lock(begin: Callable[[], Begun]) -> Begun:
+    """Call *begin*, which begins a transaction that writes, until SQLite gives it the lock; return what it returns."""
     patience = time.monotonic() + STATEMENT_TIMEOUT
     while True:
         try:
-            return connection.begin()
-        except OperationalError as error:
-            if not isinstance(error.orig, sqlite3.Error) or time.monotonic() > patience:
+            return begin()
+        except (OperationalError, sqlite3.OperationalError) as error:
+            original = error.orig if isinstance(error, OperationalError) else error
+            if not isinstance(original, sqlite3.Error) or time.monotonic() > patience:
                 raise
-            if error.orig.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+            if original.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
                 raise
             # Another process writes. Waiting inside SQLite would stop every green thread of this one.
             time.sleep(SQLITE_PAUSE)
+
+
+def set_durability(known: MutableMapping[Any, Any], execute: Callable[[str], object], *, lasting: bool) -> None:
+    """Make the next commit of a connection to SQLite wait for the disk, or not.
+
+    Args:
+        known: What is known of the connection for as long as it lives: the pool's ``info``.
+        execute: Runs a statement on it.
+        lasting: Whether the commit waits.
+    """
+    if known.get("lasting") is not lasting:
+        known["lasting"] = None  # until it is done
+        execute(f"PRAGMA synchronous={'FULL' if lasting else 'NORMAL'}")
+        known["lasting"] = lasting
 
 
 @contextmanager
@@ -194,7 +219,7 @@ def _is_outage(error: DBAPIError) -> bool:
     return isinstance(error, OperationalError | InterfaceError | InternalError)
 
 
-def _refused_commit(error: DBAPIError) -> bool:
+def refused_commit(error: DBAPIError) -> bool:
     """Tell whether the database answered that it has not committed."""
     original: Any = error.orig
     if isinstance(original, sqlite3.Error):

@@ -8,18 +8,16 @@ everything up to n. A sequence gives neither: a transaction may commit after one
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Connection, Engine, delete, func, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Engine, delete, select
 
 from beers_service.domain.beer import Beer
 from beers_service.ports import Head, StoredAnswer, StoredEvent
 from beers_service.store import codec, schema
+from beers_service.store.driver import transaction
 from beers_service.store.engine import writing
 from beers_service.store.payloads import PAYLOADS, Payloads
-
-NOTIFY_CHANNEL = "beers_events"
+from beers_service.store.statements import Cursor, Statements, statements_of
 
 
 class SqlEventLog:
@@ -28,12 +26,13 @@ class SqlEventLog:
     def __init__(self, engine: Engine, known: Payloads = PAYLOADS) -> None:
         self._engine = engine
         self._known = known
+        self._statements = statements_of(engine.dialect.name)
 
     @contextmanager
     def transaction(self) -> Iterator["SqlTransaction"]:
         """Begin a transaction; see `ports.EventLog`."""
-        with writing(self._engine) as connection:
-            yield SqlTransaction(connection, self._known)
+        with transaction(self._engine, self._statements.lock_head) as cursor:
+            yield SqlTransaction(cursor, self._statements, self._known)
 
     def forget_answers(self, before: datetime, limit: int) -> int:
         """Delete at most *limit* answers from before *before*; return how many they were."""
@@ -48,21 +47,25 @@ class SqlEventLog:
 
 
 class SqlTransaction:
-    """One transaction; see `ports.LogTransaction`."""
+    """One transaction, whose first statement has locked and read the head; see `ports.LogTransaction`."""
 
-    def __init__(self, connection: Connection, known: Payloads) -> None:
-        self._connection = connection
+    def __init__(self, cursor: Cursor, statements: Statements, known: Payloads) -> None:
+        self._cursor = cursor
+        self._statements = statements
         self._known = known
-        self.head = read_head(connection, lock=True)
+        self.head = codec.head_from_row(cursor.fetchone())
 
     def answers(self, request_ids: Collection[str]) -> dict[str, StoredAnswer]:
         """Return the answers that are already there, by request id."""
-        wanted = select(schema.requests).where(schema.requests.c.request_id.in_(request_ids))
-        return {row.request_id: codec.answer_from_row(row) for row in self._connection.execute(wanted)}
+        self._cursor.execute(self._statements.answers, [self._statements.one_of(request_ids)])
+        return {answer.request_id: answer for answer in map(codec.answer_from_row, self._cursor.fetchall())}
 
     def beers(self, beer_ids: Collection[int]) -> dict[int, Beer]:
         """Return the beers that exist, removed ones included, by id."""
-        return read_beers(self._connection, beer_ids)
+        if not beer_ids:
+            return {}
+        self._cursor.execute(self._statements.beers, [self._statements.one_of(beer_ids)])
+        return {beer.id: beer for beer in map(codec.beer_from_row, self._cursor.fetchall())}
 
     def append(
         self,
@@ -73,38 +76,10 @@ class SqlTransaction:
         at: datetime,
     ) -> None:
         """Append *events*, store *beers* as they are after them, keep *answers*, and move the head."""
-        execute = self._connection.execute
-        if events:
-            execute(insert(schema.events), [codec.event_columns(event, self._known) for event in events])
-            execute(_upsert_beer(self._connection.dialect.name), [codec.beer_columns(beer) for beer in beers.values()])
-            execute(
-                update(schema.log_head).values(
-                    position=head.position, last_beer_id=head.last_beer_id, time=codec.to_microseconds(head.time)
-                )
-            )
-            if self._connection.dialect.name == "postgresql":
-                # It takes a lock of the whole instance at commit: once a batch, not once an event.
-                execute(select(func.pg_notify(NOTIFY_CHANNEL, "")))
-        if answers:
-            execute(insert(schema.requests), [codec.answer_columns(answer, at) for answer in answers])
-
-
-def read_head(connection: Connection, *, lock: bool = False) -> Head:
-    """Return the head, locked if *lock*."""
-    query = select(schema.log_head)
-    row = connection.execute(query.with_for_update() if lock else query).one()
-    return Head(row.log_id, row.position, row.last_beer_id, codec.from_microseconds(row.time))
-
-
-def read_beers(connection: Connection, beer_ids: Collection[int]) -> dict[int, Beer]:
-    """Return the beers that exist, removed ones included, by id."""
-    if not beer_ids:
-        return {}
-    wanted = select(schema.beers).where(schema.beers.c.id.in_(beer_ids))
-    return {row.id: codec.beer_from_row(row) for row in connection.execute(wanted)}
-
-
-def _upsert_beer(dialect: str) -> Any:
-    statement = (postgresql if dialect == "postgresql" else sqlite).insert(schema.beers)
-    columns = {column.name: statement.excluded[column.name] for column in schema.beers.c if column.name != "id"}
-    return statement.on_conflict_do_update(index_elements=["id"], set_=columns)
+        self._statements.append(
+            self._cursor,
+            (head.position, head.last_beer_id, codec.to_microseconds(head.time)),
+            [codec.event_record(event, self._known) for event in events],
+            [codec.beer_row(beer) for beer in beers.values()],
+            [codec.answer_row(answer, at) for answer in answers],
+        )

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from beers_service.domain.beer import Beer
-from beers_service.ports import BeerQuery, Head, StoredAnswer, StoredEvent, fold_case, sort_key
+from beers_service.ports import BeerQuery, EventRecord, Head, StoredAnswer, StoredEvent, fold_case, sort_key
+from beers_service.store.codec import event_record
 
 
 class MemoryStore:
@@ -95,6 +96,10 @@ class MemoryStore:
                 for event in self._events[after:up_to]
                 if (not types or type(event.data).__name__ in types) and (not beer_ids or event.beer_id in beer_ids)
             ][:limit]
+
+    def records(self, after: int, limit: int, types: Collection[str] = ()) -> list[EventRecord]:
+        """Return the same as `events`, as records."""
+        return [event_record(event) for event in self.events(after, limit, types)]
 
     def lead(self) -> int | None:
         """Return the confirmed position; see `ports.RelayCursor`."""

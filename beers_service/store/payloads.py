@@ -75,7 +75,13 @@ def encode(event: BeerEvent) -> Data:
 
 
 def decode(name: str, version: int, data: Data, payloads: Payloads = PAYLOADS) -> BeerEvent:
-    """Return the event that *data* tells of, whatever its version.
+    """Return the event that *data* tells of, whatever its version; raises `LookupError` as `upcast` does."""
+    newest = upcast(name, version, data, payloads)
+    return payloads[name].decode(newest)
+
+
+def upcast(name: str, version: int, data: Data, payloads: Payloads = PAYLOADS) -> Data:
+    """Return the payload *data* in the newest version.
 
     Raises:
         LookupError: If the type or the version is none that is known.
@@ -83,6 +89,6 @@ def decode(name: str, version: int, data: Data, payloads: Payloads = PAYLOADS) -
     payload = payloads.get(name)
     if payload is None or not 1 <= version <= payload.version:
         raise LookupError(f"a {name} of schema {version}, which this version cannot read")
-    for upcast in payload.upcasters[version - 1 :]:
-        data = upcast(data)
-    return payload.decode(data)
+    for step in payload.upcasters[version - 1 :]:
+        data = step(data)
+    return data

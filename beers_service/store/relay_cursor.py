@@ -17,8 +17,9 @@ from sqlalchemy import Engine, select, update
 
 from beers_service.domain.errors import StoreUnavailable
 from beers_service.store import schema
+from beers_service.store.driver import transaction
 from beers_service.store.engine import writing
-from beers_service.store.event_log import NOTIFY_CHANNEL
+from beers_service.store.statements import NOTIFY_CHANNEL, statements_of
 
 _LOCK_KEY = 0x6265657273  # "beers" in ASCII
 
@@ -53,6 +54,7 @@ class SqlRelayCursor:
             if engine.dialect.name == "postgresql"
             else _FileLock(Path(f"{engine.url.database}.relay"))
         )
+        self._advance = statements_of(engine.dialect.name).advance
         self._epoch = 0
         # A socket, not an event: one wait has to end for a commit here and for the news of one elsewhere.
         self._woken, self._waker = socket.socketpair()
@@ -75,9 +77,8 @@ class SqlRelayCursor:
 
         A power loss may undo it. The events since then are published again, which they may be anyway.
         """
-        mine = update(schema.relay).where(schema.relay.c.epoch == self._epoch).values(position=position)
-        with writing(self._engine, lasting=False) as connection:
-            return connection.execute(mine).rowcount == 1
+        with transaction(self._engine, self._advance, (position, self._epoch), lasting=False) as cursor:
+            return cursor.rowcount == 1
 
     def resign(self) -> None:
         """Let somebody else lead; this cursor is of no further use."""

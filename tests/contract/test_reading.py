@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from beers_service.domain import commands
 from beers_service.ports import BeerQuery, sort_key
+from beers_service.store.codec import event_record
 
 from .conftest import Store
 
@@ -92,6 +93,12 @@ def test_history_and_events_can_be_read_in_parts(filled: Store) -> None:
     assert [event.position for event in filled.reader.events(2, 9, ["BeerAdded"], [2, 6])] == [6]
     assert [event.position for event in filled.reader.events(2, 9, up_to=4)] == [3, 4]
     assert filled.reader.history(99) == []
+
+
+def test_records_say_the_same_as_events(filled: Store) -> None:
+    for after, limit, types in ((0, 9, ()), (2, 3, ()), (0, 9, ["BeerRemoved"])):
+        events = filled.reader.events(after, limit, types)
+        assert filled.reader.records(after, limit, types) == [event_record(event) for event in events] != []
 
 
 def test_history_ends_at_a_position_or_a_time(filled: Store) -> None:

@@ -11,6 +11,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import select, text, update
+from sqlalchemy.exc import IntegrityError, ProgrammingError
 
 from beers_runtime.configuration import ConfigurationError
 from beers_service import admin
@@ -18,8 +19,9 @@ from beers_service.domain import commands
 from beers_service.domain.beer import fold
 from beers_service.domain.errors import OutcomeUnknown, StoreUnavailable
 from beers_service.domain.events import BeerNameChanged
-from beers_service.envelope import message
+from beers_service.envelope import envelope, message
 from beers_service.store import migrations, schema
+from beers_service.store.driver import fetch, transaction
 from beers_service.store.engine import connect, writing
 from beers_service.store.event_log import SqlEventLog
 from beers_service.store.payloads import PAYLOADS, Payload
@@ -27,6 +29,12 @@ from beers_service.store.reader import SqlReader
 from beers_service.store.relay_cursor import SqlRelayCursor
 
 from .conftest import Store, sql_store
+
+KILL_OTHERS = (
+    "SELECT pg_terminate_backend(pid), pg_sleep(0.2) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
+"""Ends every other session of a database of PostgreSQL."""
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -125,6 +133,23 @@ def test_sqlite_waits_for_the_disk_at_every_commit(tmp_path: Path) -> None:
 
     # On the same connection, of which the pool has no more in this test.
     assert [waits(), waits(lasting=False), waits()] == [True, False, True]
+
+
+def test_a_connection_to_sqlite_that_spared_the_disk_once_waits_for_it_again(tmp_path: Path) -> None:
+    """On one connection, through the driver as the writer and the relay use it and through SQLAlchemy."""
+    engine = connect(f"sqlite:///{tmp_path}/beers.db")
+
+    def driver(*, lasting: bool = True) -> bool:
+        with transaction(engine, "PRAGMA synchronous", lasting=lasting) as cursor:
+            return bool(cursor.fetchone() == (2,))
+
+    def sqlalchemy(**options: bool) -> bool:
+        with writing(engine, **options) as connection:
+            return bool(connection.execute(text("PRAGMA synchronous")).scalar_one() == 2)
+
+    assert [driver(), driver(lasting=False), sqlalchemy(), sqlalchemy(lasting=False), driver()] == [
+        True, False, True, False, True,
+    ]  # fmt: skip
 
 
 def test_postgresql_waits_for_the_disk_at_every_commit_that_must_last(postgres_url: str) -> None:
@@ -240,8 +265,9 @@ def test_an_event_of_a_newer_version_is_not_guessed_at(sql: Store) -> None:
     sql.run(commands.add("Punk"))
     with sql.engine.begin() as connection:
         connection.execute(update(schema.events).values(schema=99))
-    with pytest.raises(LookupError, match="schema 99, which this version cannot read"):
-        sql.reader.events(0, 1)
+    for read in (sql.reader.events, sql.reader.records):
+        with pytest.raises(LookupError, match="event 1 is a BeerAdded of schema 99, which this version cannot read"):
+            read(0, 1)
 
 
 def test_an_event_of_an_older_version_is_read_folded_and_published_in_the_newest_form(sql: Store, url: str) -> None:
@@ -262,7 +288,8 @@ def test_an_event_of_an_older_version_is_read_folded_and_published_in_the_newest
     assert old.data == BeerNameChanged("Punk IPA", previous_name="Punk")
     beer = fold(1, ((event.data, event.time) for event in newer.reader.history(1)))
     assert beer == newer.reader.beers([1])[1]
-    published = json.loads(message(old, "log", known)[0])
+    published = json.loads(message(newer.reader.records(1, 1)[0], "log").body)
+    assert published == envelope(old, "log", known)
     assert (published["schema"], published["data"]) == (2, {"name": "Punk IPA", "previous_name": "Punk"})
 
     newer.run(commands.rename(1, "Jever"))
@@ -281,11 +308,48 @@ def test_a_store_that_is_away_is_unavailable_and_says_that_nothing_was_done() ->
     assert "s3cret" not in str(refused.value)
 
 
+def test_after_all_sessions_died_one_transaction_fails_and_the_next_one_goes_through(postgres_url: str) -> None:
+    store, other = sql_store(postgres_url), connect(postgres_url)
+    assert store.engine is not None
+    with store.engine.connect(), store.engine.connect(), store.engine.connect():
+        """The pool has three connections."""
+    fetch(other, KILL_OTHERS)
+    with pytest.raises(StoreUnavailable):
+        store.reader.head()
+    with pytest.raises(StoreUnavailable), transaction(store.engine, "UPDATE log_head SET position = 7") as cursor:  # noqa: PT012 - it has to raise inside
+        fetch(other, KILL_OTHERS)
+        cursor.execute("SELECT 1")
+    assert store.reader.head().position == 0
+
+
+def test_what_postgresql_refuses_at_the_commit_is_no_unknown_outcome(postgres_url: str) -> None:
+    store = sql_store(postgres_url)
+    assert store.engine is not None
+    with writing(store.engine) as connection:
+        connection.execute(
+            text("CREATE TABLE a (id int PRIMARY KEY, b int REFERENCES a DEFERRABLE INITIALLY DEFERRED)")
+        )
+    with pytest.raises(IntegrityError), transaction(store.engine, "INSERT INTO a VALUES (7, 8)"):
+        """It looks at the reference in the commit."""
+    assert fetch(store.engine, "SELECT * FROM a") == []
+
+
+def test_a_transaction_that_fails_or_is_killed_gives_its_lock_back(sql: Store) -> None:
+    assert sql.engine is not None
+    for failure in (KeyboardInterrupt, ValueError):
+        with pytest.raises(failure), sql.log.transaction():
+            raise failure
+    with pytest.raises(ProgrammingError if sql.engine.dialect.name == "postgresql" else StoreUnavailable):
+        fetch(sql.engine, "SELECT * FROM nowhere")
+    assert isinstance(sql.run(commands.add("Punk")), list)
+
+
 def test_a_session_that_dies_in_the_commit_leaves_the_outcome_unknown(postgres_url: str) -> None:
     store, other = sql_store(postgres_url), connect(postgres_url)
     assert store.engine is not None
     with pytest.raises(OutcomeUnknown), writing(store.engine) as connection:  # noqa: PT012 - the commit raises
-        backend = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
-        with other.begin() as assassin:
-            assassin.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": backend})
-            assassin.execute(text("SELECT pg_sleep(0.2)"))
+        connection.execute(text("SELECT 1"))
+        fetch(other, KILL_OTHERS)
+    with pytest.raises(OutcomeUnknown), transaction(store.engine, "SELECT 1"):
+        fetch(other, KILL_OTHERS)
+    assert store.reader.head().position == 0

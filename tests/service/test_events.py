@@ -15,7 +15,7 @@ from beers_service.broker import Broker
 from beers_service.domain.events import BeerAdded
 from beers_service.ports import PublishingFailed, StoredEvent
 from beers_service.publisher import AmqpPublisher
-from beers_service.store.codec import from_microseconds
+from beers_service.store.codec import event_record, from_microseconds
 
 from .conftest import Start, Wire, eventually
 
@@ -133,7 +133,8 @@ def test_a_frozen_broker_fails_a_window_within_its_time(
 ) -> None:
     monkeypatch.setattr(publisher, "CONFIRM_TIMEOUT", 0.5)
     bus = AmqpPublisher(Broker(fresh_amqp_uri, heartbeat=10), "log")
-    event = StoredEvent(1, 1, 1, from_microseconds(0), "r", "c", BeerAdded("x" * 200, "", "", None, None, "y" * 10_000))
+    added = BeerAdded("x" * 200, "", "", None, None, "y" * 10_000)
+    event = event_record(StoredEvent(1, 1, 1, from_microseconds(0), "r", "c", added))
     bus.publish([event])
     rabbitmq_node.freeze()
     try:

@@ -6,26 +6,22 @@ from typing import Any
 
 import pytest
 from amqp import spec
-from amqp.basic_message import Message
+from amqp.basic_message import Message as ReadMessage
 from amqp.serialization import loads
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beers_service.frames import Outgoing, publishing
+from beers_service.frames import Kind, Message
 
 TEXT = st.text(max_size=60)
-PROPERTIES = st.fixed_dictionaries(
-    {},
-    optional={
-        "content_type": TEXT,
-        "content_encoding": TEXT,
-        "correlation_id": TEXT,
-        "message_id": TEXT,
-        "type": TEXT,
-        "delivery_mode": st.sampled_from([1, 2]),
-        "application_headers": st.dictionaries(TEXT, TEXT | st.integers(-(2**63), 2**63 - 1), max_size=5),
-    },
-)
+HEADERS = st.dictionaries(TEXT, TEXT | st.integers(-(2**63), 2**63 - 1), max_size=5)
+SHARED: dict[str, Any] = {
+    "content_type": "application/json",
+    "content_encoding": "utf-8",
+    "delivery_mode": 2,
+    "type": "BeerAdded",
+    "application_headers": {},
+}
 
 
 def frames(sent: bytes) -> Iterator[tuple[int, int, bytes]]:
@@ -38,20 +34,28 @@ def frames(sent: bytes) -> Iterator[tuple[int, int, bytes]]:
 
 
 @given(
-    properties=PROPERTIES,
-    body=st.binary(max_size=300),
+    shared=st.fixed_dictionaries(
+        {
+            "content_type": TEXT,
+            "content_encoding": TEXT,
+            "delivery_mode": st.sampled_from([1, 2]),
+            "type": TEXT,
+            "application_headers": HEADERS,
+        }
+    ),
+    message=st.builds(Message, st.binary(max_size=300), TEXT, TEXT, HEADERS),
     key=TEXT,
     mandatory=st.booleans(),
     frame_max=st.integers(50, 400),
 )
 def test_what_is_published_is_what_a_client_reads(
-    properties: dict[str, Any],
-    body: bytes,
+    shared: dict[str, Any],
+    message: Message,
     key: str,
     mandatory: bool,  # noqa: FBT001 - Hypothesis gives it by name
     frame_max: int,
 ) -> None:
-    sent = publishing(Outgoing(body, "beers.events", key, properties, mandatory), channel=7, frame_max=frame_max)
+    sent = Kind("beers.events", key, shared, mandatory=mandatory).frames(message, channel=7, frame_max=frame_max)
     (method, header, *bodies) = frames(sent)
     assert {channel for _, channel, _ in (method, header, *bodies)} == {7}
     assert [method[0], header[0], *(kind for kind, _, _ in bodies)] == [1, 2] + [3] * len(bodies)
@@ -59,19 +63,24 @@ def test_what_is_published_is_what_a_client_reads(
     arguments, _ = loads("Bssbb", method[2], 4)
     assert arguments[1:] == ["beers.events", key, mandatory, False]
     class_id, weight, size = struct.unpack_from(">HHQ", header[2])
-    assert (class_id, weight, size) == (60, 0, len(body))
-    read = Message()
+    assert (class_id, weight, size) == (60, 0, len(message.body))
+    read = ReadMessage()
     read._load_properties(60, header[2], 12)
-    assert read.properties == properties
-    assert b"".join(payload for _, _, payload in bodies) == body
+    own = {"correlation_id": message.correlation_id, "message_id": message.message_id}
+    headers = shared["application_headers"] | message.headers
+    assert read.properties == shared | own | {"application_headers": headers}
+    assert b"".join(payload for _, _, payload in bodies) == message.body
     assert all(len(payload) + 8 <= frame_max for _, _, payload in bodies)
 
 
-def test_a_property_that_cannot_be_written_is_refused_and_not_left_out() -> None:
-    with pytest.raises(ValueError, match="priority"):
-        publishing(Outgoing(b"", "", "", {"priority": 1}), 1, 131072)
+@pytest.mark.parametrize("properties", [SHARED | {"priority": 1}, {"type": "BeerAdded"}])
+def test_properties_other_than_those_that_are_written_are_refused_and_not_left_out(properties: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="messages share"):
+        Kind("", "", properties)
 
 
 def test_a_text_that_amqp_cannot_hold_is_refused() -> None:
     with pytest.raises(ValueError, match="too long"):
-        publishing(Outgoing(b"", "", "", {"type": "x" * 256}), 1, 131072)
+        Kind("", "", SHARED | {"type": "x" * 256})
+    with pytest.raises(ValueError, match="too long"):
+        Kind("", "", SHARED).frames(Message(b"", "x" * 256, "", {}), 1, 131072)

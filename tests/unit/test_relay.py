@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 
 import pytest
@@ -10,7 +10,7 @@ import structlog
 
 from beers_service.domain import commands
 from beers_service.domain.errors import StoreUnavailable
-from beers_service.ports import PublishingFailed, StoredEvent
+from beers_service.ports import EventRecord, PublishingFailed
 from beers_service.relay import Relay
 from beers_service.store.memory import MemoryStore
 from beers_service.writer import Request, Writer
@@ -27,7 +27,7 @@ class Bus:
         self.fail: Callable[[list[int]], None] = lambda _positions: None
         self.closed = False
 
-    def publish(self, events: Iterable[StoredEvent]) -> None:
+    def publish(self, events: Sequence[EventRecord]) -> None:
         positions = [event.position for event in events]
         self.windows.append(len(positions))
         self.fail(positions)
@@ -160,8 +160,10 @@ def test_a_relay_that_is_deposed_tells_no_more_until_it_leads_again(
 
 def test_a_gap_is_never_told_over(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     scene.add(3)
-    whole = scene.store.events
-    monkeypatch.setattr(scene.store, "events", lambda after, limit: [e for e in whole(after, limit) if e.position != 2])
+    whole = scene.store.records
+    monkeypatch.setattr(
+        scene.store, "records", lambda after, limit: [e for e in whole(after, limit) if e.position != 2]
+    )
     scene.thread.start()
     eventually(lambda: len(scene.log.calls) > 0)
     assert scene.bus.told == []
