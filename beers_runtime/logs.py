@@ -41,7 +41,7 @@ def configure(*, process: str, level: str = "INFO", style: str = "auto") -> Filt
         ]
     _route_standard_library(process, LEVELS[level], added, renderer)
     bound: FilteringBoundLogger = structlog.wrap_logger(
-        structlog.PrintLogger(sys.stdout),
+        structlog.WriteLogger(sys.stdout),
         processors=[*added, *renderer],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
     ).bind(process=process)
