@@ -10,6 +10,7 @@ from dataclasses import asdict
 
 from structlog.typing import FilteringBoundLogger
 
+from beers_runtime import logs
 from beers_service.domain import commands, fields
 from beers_service.domain.commands import Command
 from beers_service.domain.errors import BeersError, InvalidField
@@ -73,8 +74,12 @@ class Calls:
                 answers[index] = error
         self._write(waiting, calls, answers)
         self._look_up(wanted, answers)
-        for call, answer in zip(calls, answers, strict=True):
-            self._log(call, answer, started)
+        if len(calls) == 1:
+            self._log(calls[0], answers[0], started)
+        else:
+            with logs.together(self._logger):
+                for call, answer in zip(calls, answers, strict=True):
+                    self._log(call, answer, started)
         return [answer.answer() if isinstance(answer, Import) else answer for answer in answers]
 
     def _write(self, waiting: list[tuple[int, Request]], calls: Sequence[Call], answers: list[Answer]) -> None:

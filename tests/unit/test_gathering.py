@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import eventlet
 import pytest
+from eventlet.support.greenlets import GreenletExit
 
 from beers_service.domain import commands
 from beers_service.domain.errors import DeadlinePassed
@@ -119,7 +120,7 @@ def test_one_whose_request_breaks_the_submission_takes_no_other_with_it(
 def test_nobody_waits_for_one_who_was_killed(submissions: Submissions, workers: Workers) -> None:
     def kill_the_first(requests: Sequence[Request]) -> None:
         if len(requests) > 1:
-            eventlet.getcurrent().throw(eventlet.greenlet.GreenletExit)
+            raise GreenletExit
 
     submissions.before = kill_the_first
     workers.start(request("a"))
