@@ -13,7 +13,6 @@ Stock clients notice no difference. What is different, and why:
 - A call whose caller has given up is not run.
 """
 
-import inspect
 import logging
 from functools import partial
 from typing import Any
@@ -22,7 +21,6 @@ import amqp
 import orjson
 from nameko.exceptions import (
     ContainerBeingKilled,
-    IncorrectSignature,
     MethodNotFound,
     UnserializableValueError,
     serialize,
@@ -37,7 +35,7 @@ from beers_service.broker import Broker, send
 from beers_service.consuming import ConsumingLoop, queue_arguments
 from beers_service.dead_letters import Verdict, dead_letters_of, letter_of
 from beers_service.frames import Outgoing
-from beers_service.incoming import CONTENT_TYPE, Message
+from beers_service.incoming import CONTENT_TYPE, Message, Signature
 
 EXCHANGE = "nameko-rpc"
 _ANSWER = {"content_type": CONTENT_TYPE, "content_encoding": "utf-8"}
@@ -182,16 +180,7 @@ class Rpc(Entrypoint):
 
     def setup(self) -> None:
         """Register the method; see `nameko.extensions.Extension.setup`."""
-        method = getattr(self.container.service_cls, self.method_name)
-        self._signature = inspect.signature(method)
-        own, *parameters = self._signature.parameters.values()
-        named = [parameter for parameter in parameters if parameter.kind is parameter.POSITIONAL_OR_KEYWORD]
-        self._names = frozenset(parameter.name for parameter in named)
-        self._needed = frozenset(parameter.name for parameter in named if parameter.default is parameter.empty)
-        # Whatever is not as simple as named arguments, which is how almost all calls come, is for the signature.
-        self._own = own.name
-        self._takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
-        self._is_simple = len(named) + self._takes_any == len(parameters)
+        self._signature = Signature(getattr(self.container.service_cls, self.method_name))
         self.consumer.register(self)
 
     def stop(self) -> None:
@@ -200,15 +189,7 @@ class Rpc(Entrypoint):
 
     def check(self, args: list[Any], kwargs: dict[str, Any]) -> None:
         """Raise `IncorrectSignature` if the method cannot be called with these arguments."""
-        if self._is_simple and not args and self._own not in kwargs:
-            names = kwargs.keys()
-            if names >= self._needed and (self._takes_any or names <= self._names):
-                return
-        try:
-            # With a place for `self`, so that nobody passes an argument of that name.
-            self._signature.bind(None, *args, **kwargs)
-        except TypeError as error:
-            raise IncorrectSignature(str(error)) from error
+        self._signature.check(args, kwargs)
 
 
 rpc = Rpc.decorator
