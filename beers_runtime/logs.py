@@ -6,6 +6,10 @@ standard library's logging leaves through the same door in the same form.
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TextIO
 
 import orjson
 import structlog
@@ -24,13 +28,9 @@ def configure(*, process: str, level: str = "INFO", style: str = "auto") -> Filt
         style: ``json``, ``console``, or ``auto``: the console's form if standard output is a terminal.
     """
     as_json = style == "json" or (style == "auto" and not sys.stdout.isatty())
-    added: list[Processor] = [
-        structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
     renderer: list[Processor]
     if as_json:
-        renderer = [_EXCEPTIONS, structlog.processors.JSONRenderer(serializer=_to_json)]
+        renderer = [_to_json]
     else:
         renderer = [
             structlog.dev.ConsoleRenderer(
@@ -39,24 +39,77 @@ def configure(*, process: str, level: str = "INFO", style: str = "auto") -> Filt
                 exception_formatter=structlog.dev.plain_traceback,
             )
         ]
-    _route_standard_library(process, LEVELS[level], added, renderer)
+    _route_standard_library(process, LEVELS[level], renderer)
     bound: FilteringBoundLogger = structlog.wrap_logger(
-        structlog.PrintLogger(sys.stdout),
-        processors=[*added, *renderer],
+        _Lines(sys.stdout),
+        processors=[*_ADDED, *renderer],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
     ).bind(process=process)
     return bound
 
 
+@contextmanager
+def together(logger: FilteringBoundLogger) -> Iterator[None]:
+    """Have the lines that *logger*, one of `configure`, is given within the block written at its end, all at once.
+
+    For a block that does nothing else and waits for nothing, in the only thread that logs: what others say meanwhile
+    is held as well, and what leaves through the standard library's logging is not.
+    """
+    lines = getattr(logger, "_logger", None)
+    if not isinstance(lines, _Lines):
+        yield
+        return
+    lines.hold()
+    try:
+        yield
+    finally:
+        lines.release()
+
+
+class _Lines:
+    """Writes lines to a file, each with one call of the system, also where Python does not buffer."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self._held: list[str] | None = None
+
+    def hold(self) -> None:
+        self._held = []
+
+    def release(self) -> None:
+        held, self._held = self._held, None
+        if held:
+            self.msg("\n".join(held))
+
+    def msg(self, line: str) -> None:
+        if self._held is None:
+            self._file.write(f"{line}\n")
+            self._file.flush()
+        else:
+            self._held.append(line)
+
+    debug = info = warning = error = critical = msg
+
+
+def _add_level_and_time(_logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    event["level"] = "error" if method == "exception" else method
+    event["timestamp"] = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    return event
+
+
+_ADDED: list[Processor] = [_add_level_and_time]
+
 # Without the frames' local variables: they hold payloads and passwords.
 _EXCEPTIONS = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
 
 
-def _to_json(event: EventDict, **_: object) -> str:
+def _to_json(logger: WrappedLogger, method: str, event: EventDict) -> str:
+    if "exc_info" in event:
+        event = _EXCEPTIONS(logger, method, event)
     return orjson.dumps(event, default=repr).decode()
 
 
-def _route_standard_library(process: str, level: int, added: list[Processor], renderer: list[Processor]) -> None:
+def _route_standard_library(process: str, level: int, renderer: list[Processor]) -> None:
     def add_process(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         event["process"] = process
         return event
@@ -64,7 +117,7 @@ def _route_standard_library(process: str, level: int, added: list[Processor], re
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*added, structlog.stdlib.add_logger_name, add_process],
+            foreign_pre_chain=[*_ADDED, structlog.stdlib.add_logger_name, add_process],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
         )
     )

@@ -18,6 +18,7 @@ eventlet.debug.hub_exceptions(False)  # noqa: FBT003 - its only argument
 
 # Everything below has to find the patched modules.
 import argparse  # noqa: E402
+import gc  # noqa: E402
 import importlib  # noqa: E402
 import os  # noqa: E402
 import signal  # noqa: E402
@@ -26,12 +27,14 @@ import sys  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
-from nameko.containers import ServiceContainer  # noqa: E402
-
 from beers_runtime import configuration  # noqa: E402
 from beers_runtime.configuration import EXIT_CONFIGURATION, ConfigurationError  # noqa: E402
 from beers_service.service import BeersService  # noqa: E402
 from beers_service.transport import logger_of  # noqa: E402
+from beers_service.workers import Container  # noqa: E402
+
+GARBAGE = 20_000
+"""Objects that may come to be, and stay, before the collector looks for cycles among them: some megabytes."""
 
 
 def main() -> int:
@@ -64,7 +67,7 @@ def _serve(config: dict[str, object], service_class: Any) -> int:
     configuration.integer(config, "max_workers", 1, 10_000)
     grace = configuration.number(config, "GRACE", 0, 3600)
     logger = logger_of(config, "service" if service_class is BeersService else service_class.name)
-    container = ServiceContainer(service_class, config)
+    container = Container(service_class, config)
     started = stopping = False
 
     def stop_when_told() -> None:
@@ -97,6 +100,11 @@ def _serve(config: dict[str, object], service_class: Any) -> int:
         signal.signal(number, on_signal)
     eventlet.spawn_n(stop_when_told)
     container.start()
+    # What has been made so far stays: the collector need not look at it again and again. What a call makes is freed as
+    # it ends, without the collector, but for the tracebacks of failures.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GARBAGE)
     started = True
     logger.info("service started", name=container.service_name, pid=os.getpid())
     container.wait()

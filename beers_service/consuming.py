@@ -15,7 +15,8 @@ from eventlet.event import Event
 from structlog.typing import FilteringBoundLogger
 
 from beers_runtime.configuration import ConfigurationError
-from beers_service.broker import BROKER_ERRORS, SEND_TIMEOUT, Broker, backoff, drop, interrupt
+from beers_service.broker import BROKER_ERRORS, Broker, backoff, drop, interrupt
+from beers_service.flows import Inflow
 from beers_service.unreadable import RequestChannel, tolerate
 
 GOODBYE = 3
@@ -161,11 +162,12 @@ class ConsumingLoop:
             self._channel = channel
             self._logger.info("consuming", queue=self._queue)
             self._attempted()
+            inflow = Inflow(connection)
             heart = self._spawn(partial(self._beat, connection), identifier="heartbeat")
             try:
                 while connection.connected:
                     try:
-                        connection.drain_events(timeout=SEND_TIMEOUT)
+                        inflow.drain()
                     except TimeoutError:
                         # Nothing came. Whether the broker is still there is the heartbeat's business.
                         continue

@@ -9,9 +9,11 @@ from nameko.extensions import DependencyProvider
 
 from beers_runtime import configuration
 from beers_service.broker import Broker, backoff
-from beers_service.calls import Answer, Call, Calls
+from beers_service.calls import Calls
 from beers_service.domain.errors import BeersError, InvalidField, StoreUnavailable
+from beers_service.gathering import Gathering
 from beers_service.incoming import is_identifier, is_number, traceparent_of
+from beers_service.methods import Answer, Call
 from beers_service.publisher import AmqpPublisher
 from beers_service.relay import Relay
 from beers_service.representation import Json, represent_error
@@ -111,7 +113,10 @@ class CallsProvider(DependencyProvider):
         reader = SqlReader(self._engine)
         log_id = reader.head().log_id
         self._relay = Relay(reader, SqlRelayCursor(self._engine), AmqpPublisher(broker, log_id), logger)
-        self._calls = Calls(Writer(self._log, reader, _now, self._relay.wake), reader, logger)
+        writer = Writer(self._log, reader, _now, self._relay.wake)
+        # The container of `nameko run` does not tell: there each call has its own commit.
+        gathering = Gathering(writer.submit, lambda: bool(getattr(self.container, "unbegun", 0)))
+        self._calls = Calls(writer, reader, logger, gathering.submit)
         self._stopping = False
 
     def start(self) -> None:

@@ -1,15 +1,16 @@
 """What a message on the bus must be to be a call: arguments and context, checked like any input from outside."""
 
 import hashlib
+import inspect
 import json
 import math
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
-from nameko.exceptions import MalformedRequest
+from nameko.exceptions import IncorrectSignature, MalformedRequest
 
 from beers_service.unreadable import MARK
 
@@ -26,6 +27,37 @@ Message = Any
 
 class Unanswerable(Exception):
     """A message that is no call and names nobody to answer. Args: what is wrong with it."""
+
+
+class Signature:
+    """What a method can be called with.
+
+    Args:
+        method: The method, as its class has it.
+    """
+
+    def __init__(self, method: Callable[..., Any]) -> None:
+        self._signature = inspect.signature(method)
+        own, *parameters = self._signature.parameters.values()
+        named = [parameter for parameter in parameters if parameter.kind is parameter.POSITIONAL_OR_KEYWORD]
+        self._own = own.name
+        self._accepts = frozenset(parameter.name for parameter in named)
+        self._needs = frozenset(parameter.name for parameter in named if parameter.default is parameter.empty)
+        self._accepts_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+        self._is_simple = len(named) + self._accepts_any == len(parameters)
+
+    def check(self, args: list[Any], kwargs: dict[str, Any]) -> None:
+        """Raise `IncorrectSignature` if the method cannot be called with these arguments."""
+        # Named arguments, which is how almost all calls come, can be told by their names, ten times as fast.
+        if self._is_simple and not args and self._own not in kwargs:
+            names = kwargs.keys()
+            if names >= self._needs and (self._accepts_any or names <= self._accepts):
+                return
+        try:
+            # With a place for `self`, so that nobody passes an argument of that name.
+            self._signature.bind(None, *args, **kwargs)
+        except TypeError as error:
+            raise IncorrectSignature(str(error)) from error
 
 
 def arguments(message: Message) -> tuple[list[Any], dict[str, Any]]:

@@ -27,6 +27,7 @@ def parse_time(field: str, value: str) -> datetime:
 
 def represent_beer(beer: Beer) -> Json:
     """Return *beer* as the RPC methods answer it."""
+    added_at = represent_time(beer.added_at)
     return {
         "id": beer.id,
         "name": beer.name,
@@ -36,8 +37,9 @@ def represent_beer(beer: Beer) -> Json:
         "ibu": beer.ibu,
         "description": beer.description,
         "version": beer.version,
-        "added_at": represent_time(beer.added_at),
-        "changed_at": represent_time(beer.changed_at),
+        "added_at": added_at,
+        # The same object in a beer that is new.
+        "changed_at": added_at if beer.changed_at is beer.added_at else represent_time(beer.changed_at),
         "removed_at": None if beer.removed_at is None else represent_time(beer.removed_at),
     }
 

@@ -13,7 +13,6 @@ Stock clients notice no difference. What is different, and why:
 - A call whose caller has given up is not run.
 """
 
-import inspect
 import logging
 from functools import partial
 from typing import Any
@@ -22,7 +21,6 @@ import amqp
 import orjson
 from nameko.exceptions import (
     ContainerBeingKilled,
-    IncorrectSignature,
     MethodNotFound,
     UnserializableValueError,
     serialize,
@@ -32,12 +30,15 @@ from structlog.typing import FilteringBoundLogger
 
 from beers_runtime import configuration, logs
 from beers_service import incoming
-from beers_service.broker import BROKER_ERRORS, Broker, send
+from beers_service.answers import Answers
+from beers_service.broker import Broker, send
 from beers_service.consuming import ConsumingLoop, queue_arguments
 from beers_service.dead_letters import Verdict, dead_letters_of, letter_of
-from beers_service.incoming import CONTENT_TYPE, Message
+from beers_service.frames import Outgoing
+from beers_service.incoming import CONTENT_TYPE, Message, Signature
 
 EXCHANGE = "nameko-rpc"
+_ANSWER = {"content_type": CONTENT_TYPE, "content_encoding": "utf-8"}
 DEAD_LETTERS_MAXIMUM = 100_000
 """How many messages the dead-letter queue keeps; the oldest go first."""
 
@@ -92,6 +93,7 @@ class RequestConsumer(SharedExtension):
 
     def _declare(self, channel: amqp.Channel) -> None:
         arguments = queue_arguments(self._queue_type)
+        self._answers = Answers(channel, partial(self._not_sent, channel))
         channel.exchange_declare(EXCHANGE, "topic", durable=True, auto_delete=False)
         channel.queue_declare(self._queue, durable=True, auto_delete=False, arguments=arguments)
         channel.queue_bind(self._queue, EXCHANGE, f"{self.container.service_name}.*")
@@ -100,21 +102,23 @@ class RequestConsumer(SharedExtension):
 
     def _on_message(self, channel: amqp.Channel, message: Message) -> None:
         """Give a message its worker. Runs in the consuming thread and raises nothing but a broken connection."""
+        answers = self._answers
+        answers.expect()
         try:
             reply_to = incoming.reply_to(message)
         except incoming.Unanswerable as error:
-            self._bury(channel, message, str(error))
+            self._bury(channel, answers, message, str(error))
             return
         try:
             method, args, kwargs, context = self._parse(message, reply_to)
             self.container.spawn_worker(
-                method, args, kwargs, context_data=context, handle_result=partial(self._handle_result, channel, message)
+                method, args, kwargs, context_data=context, handle_result=partial(self._handle_result, answers, message)
             )
         except ContainerBeingKilled:
             # Unacknowledged, it goes back to the queue when the connection ends.
             return
         except Exception as error:  # noqa: BLE001 - what is wrong with a call is told to its caller
-            self._answer(channel, message, None, error)
+            self._answer(answers, message, None, error)
 
     def _parse(self, message: Message, reply_to: str) -> tuple["Rpc", list[Any], dict[str, Any], dict[str, Any]]:
         """Return the method that is called, its arguments and the call's context; raises what the caller is told."""
@@ -126,45 +130,39 @@ class RequestConsumer(SharedExtension):
         return method, args, kwargs, incoming.context(message, reply_to)
 
     def _handle_result(
-        self, channel: amqp.Channel, message: Message, _worker: object, result: Any, exc_info: Any
+        self, answers: Answers, message: Message, _worker: object, result: Any, exc_info: Any
     ) -> tuple[Any, Any]:
         """Answer for a worker. It must not raise: that would end the process."""
         error = None if exc_info is None else exc_info[1]
-        sent = self._answer(channel, message, result, error)
+        sent = self._answer(answers, message, result, error)
         if sent is not error:
             return None, (type(sent), sent, sent.__traceback__ if sent else None)
         return result, exc_info
 
-    def _answer(
-        self, channel: amqp.Channel, message: Message, result: Any, error: Exception | None
-    ) -> Exception | None:
+    def _answer(self, answers: Answers, message: Message, result: Any, error: Exception | None) -> Exception | None:
         """Send the answer to *message* and acknowledge it; return the error that was sent."""
         try:
             body = orjson.dumps({"result": result, "error": None if error is None else serialize(error)})
         except TypeError:
             error = UnserializableValueError(result)
             body = orjson.dumps({"result": None, "error": serialize(error)})
-        properties = message.properties
-        try:
-            send(
-                channel,
-                body,
-                EXCHANGE,
-                properties["reply_to"],
-                content_type=CONTENT_TYPE,
-                content_encoding="utf-8",
-                # As durable as the question.
-                delivery_mode=properties.get("delivery_mode", 1),
-                **{name: properties[name] for name in ("correlation_id",) if name in properties},
-            )
-            channel.basic_ack(message.delivery_tag)
-        except BROKER_ERRORS as broken:
-            # The broker will deliver the call again; its request id keeps it from running again.
-            self._logger.warning("answer not sent", error=str(broken) or type(broken).__name__)
-            self._loop.lose(channel)
+        given = message.properties
+        # As durable as the question.
+        properties = {**_ANSWER, "delivery_mode": given.get("delivery_mode", 1)}
+        if "correlation_id" in given:
+            properties["correlation_id"] = given["correlation_id"]
+        answers.give(message.delivery_tag, Outgoing(body, EXCHANGE, given["reply_to"], properties))
         return error
 
-    def _bury(self, channel: amqp.Channel, message: Message, reason: str) -> None:
+    def _not_sent(self, channel: amqp.Channel, broken: Exception, number: int) -> None:
+        """Say that answers could not be sent.
+
+        The broker will deliver the calls again; their request ids keep them from running again.
+        """
+        self._logger.warning("answers not sent", number=number, error=str(broken) or type(broken).__name__)
+        self._loop.lose(channel)
+
+    def _bury(self, channel: amqp.Channel, answers: Answers, message: Message, reason: str) -> None:
         """Move *message* to the dead-letter queue."""
         key = message.delivery_info["routing_key"]
         self._logger.error(
@@ -172,7 +170,7 @@ class RequestConsumer(SharedExtension):
         )
         letter = letter_of(message, self._queue, Verdict(reason))
         send(channel, letter.body, "", self._dead_letters, **letter.properties)
-        channel.basic_ack(message.delivery_tag)
+        answers.settle(message.delivery_tag)
 
 
 class Rpc(Entrypoint):
@@ -182,8 +180,7 @@ class Rpc(Entrypoint):
 
     def setup(self) -> None:
         """Register the method; see `nameko.extensions.Extension.setup`."""
-        method = getattr(self.container.service_cls, self.method_name)
-        self._signature = inspect.signature(method)
+        self._signature = Signature(getattr(self.container.service_cls, self.method_name))
         self.consumer.register(self)
 
     def stop(self) -> None:
@@ -192,11 +189,7 @@ class Rpc(Entrypoint):
 
     def check(self, args: list[Any], kwargs: dict[str, Any]) -> None:
         """Raise `IncorrectSignature` if the method cannot be called with these arguments."""
-        try:
-            # With a place for `self`, so that nobody passes an argument of that name.
-            self._signature.bind(None, *args, **kwargs)
-        except TypeError as error:
-            raise IncorrectSignature(str(error)) from error
+        self._signature.check(args, kwargs)
 
 
 rpc = Rpc.decorator

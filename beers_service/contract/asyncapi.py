@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from beers_service.calls import VERSION
 from beers_service.contract import schemas
 from beers_service.contract.schemas import Schema
 from beers_service.domain.events import BeerEvent
 from beers_service.envelope import CONTENT_TYPE, EXCHANGE
+from beers_service.reads import VERSION
 from beers_service.store.payloads import PAYLOADS, Payloads
 
 _BINDING = "0.3.0"

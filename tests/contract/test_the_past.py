@@ -8,11 +8,12 @@ import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from beers_service.calls import Answer, Call, Calls
+from beers_service.calls import Calls
 from beers_service.domain import commands
 from beers_service.domain.beer import fold
 from beers_service.domain.commands import Command
 from beers_service.domain.errors import BeerNotFound, PositionOutOfRange
+from beers_service.methods import Answer, Call
 from beers_service.ports import StoredEvent
 from beers_service.representation import represent_beer, represent_time
 

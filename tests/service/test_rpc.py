@@ -212,6 +212,19 @@ def test_a_request_id_makes_20_calls_at_once_one(fresh_amqp_uri: str, beers: Any
         beers.add("Jever", request_id="once")
 
 
+def test_calls_that_waited_in_the_queue_share_commits(
+    service: Process, start: Start, wire: Wire, fresh_amqp_uri: str
+) -> None:
+    service.stop()
+    waiting = [wire.call("add", name=f"Beer {number}") for number in range(32)]
+    start(amqp=fresh_amqp_uri)
+    beers = [wire.answer(correlation_id)["result"] for correlation_id in waiting]
+    assert [beer["name"] for beer in beers] == [f"Beer {number}" for number in range(32)]
+    assert [beer["id"] for beer in beers] == list(range(1, 33))
+    # All beers of a commit have the same time.
+    assert len({beer["added_at"] for beer in beers}) <= 8
+
+
 def test_the_log_has_one_line_a_command_and_no_payload(service: Process, wire: Wire) -> None:
     correlation_id = wire.send(
         {"args": ["Geheimbräu"], "kwargs": {"request_id": "r-1"}},

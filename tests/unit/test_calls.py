@@ -7,9 +7,10 @@ import orjson
 import pytest
 import structlog
 
-from beers_service import calls, paging
-from beers_service.calls import Call, Calls
+from beers_service import paging, reads
+from beers_service.calls import Calls
 from beers_service.domain.errors import InvalidField
+from beers_service.methods import Call
 from beers_service.paging import size_of
 from beers_service.store.memory import MemoryStore
 from beers_service.writer import Writer
@@ -128,7 +129,7 @@ def test_a_page_size_is_a_number_that_grpc_can_carry(catalogue: Catalogue) -> No
 
 
 def test_a_rare_event_is_looked_for_in_calls_that_are_all_short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calls, "SCAN_MAXIMUM", 10)
+    monkeypatch.setattr(reads, "SCAN_MAXIMUM", 10)
     store = MemoryStore()
     run = Calls(Writer(store, store, lambda: NOW, lambda: None), store, structlog.get_logger())
     methods = [("add", {"name": "b"})] * 25 + [("remove", {"beer_id": 3})]

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import structlog
 
-from beers_service.calls import Call, Calls
+from beers_service.calls import Calls
 from beers_service.domain.errors import DeadlinePassed, InvalidField, OutcomeUnknown, Overloaded, StoreUnavailable
+from beers_service.methods import Call
 from beers_service.store.memory import MemoryStore
 from beers_service.writer import Writer
 

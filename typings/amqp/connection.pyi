@@ -11,6 +11,9 @@ class Connection(AbstractChannel):
     virtual_host: str
     heartbeat: float | None
     frame_max: int
+    bytes_sent: int
+    on_inbound_frame: Callable[[tuple[int, int, bytes]], bool]
+    frame_writer: Callable[..., None]
     channels: dict[int, AbstractChannel] | None
     server_properties: dict[str, Any]
     def __init__(

@@ -1,0 +1,77 @@
+"""What flows in and out of a connection, many frames at a time.
+
+py-amqp reads each frame with three calls of the system and writes each message and each acknowledgement with one of
+its own. Both wake the broker, or us, once for each.
+"""
+
+from struct import Struct
+from typing import Any
+
+import amqp
+from eventlet.semaphore import Semaphore
+
+_HEADER = Struct(">BHL")
+_OVERHEAD = 8  # bytes of a frame besides its payload
+_END = 0xCE
+_READ = 256 * 1024
+"""Bytes that one read asks for: some hundreds of calls."""
+
+
+class Inflow:
+    """Reads from a connection in the place of `amqp.Connection.drain_events`, as its only reader from then on."""
+
+    def __init__(self, connection: amqp.Connection) -> None:
+        self._connection = connection
+        self._rest = b""
+
+    def drain(self) -> None:
+        """Wait until something comes, and hand on every frame that came with it.
+
+        Raises:
+            TimeoutError: If nothing came within the time limit of the socket.
+            OSError: If the connection has ended.
+        """
+        chunk = self._connection.sock.recv(_READ)
+        if not chunk:
+            raise ConnectionResetError("the broker has closed the connection")
+        data = self._rest + chunk
+        start, end = 0, len(data)
+        take = self._connection.on_inbound_frame
+        while end - start >= _OVERHEAD:
+            kind, channel, size = _HEADER.unpack_from(data, start)
+            body = start + _HEADER.size
+            following = body + size + 1
+            if following > end:
+                break
+            if data[following - 1] != _END:
+                raise amqp.exceptions.UnexpectedFrame(f"a frame ends in {data[following - 1]:#04x}")
+            take((kind, channel, data[body : following - 1]))
+            start = following
+        self._rest = data[start:]
+
+
+class Outflow:
+    """All that is written to a connection: what one green thread writes stands in one piece, whatever others do.
+
+    py-amqp's own frames go through it as well.
+    """
+
+    def __init__(self, connection: amqp.Connection) -> None:
+        self._connection = connection
+        self._write_frame = connection.frame_writer
+        self._lock = Semaphore()
+        connection.frame_writer = self._write_method
+
+    def write(self, frames: bytes) -> None:
+        """Write whole frames; raises one of `broker.BROKER_ERRORS`."""
+        with self._lock:
+            # To ask an ended connection for its transport would connect it anew.
+            if not self._connection.connected:
+                raise ConnectionResetError("the connection has ended")
+            self._connection.transport.write(frames)
+            # A sign of life, like the frames of py-amqp's writer.
+            self._connection.bytes_sent += 1
+
+    def _write_method(self, *frame: Any) -> None:
+        with self._lock:
+            self._write_frame(*frame)

@@ -1,0 +1,9 @@
+from types import TracebackType
+from typing import Any
+
+class Semaphore:
+    def __init__(self, value: int = 1) -> None: ...
+    def __enter__(self) -> Any: ...
+    def __exit__(
+        self, typ: type[BaseException] | None, val: BaseException | None, tb: TracebackType | None
+    ) -> None: ...
