@@ -8,7 +8,7 @@ import eventlet
 
 from beers_service.broker import BROKER_ERRORS
 from beers_service.flows import Outflow
-from beers_service.frames import Outgoing, publishing
+from beers_service.frames import Answer
 
 _ACK = Struct(">BHLHHQBB")
 _BASIC_CLASS, _ACK_METHOD, _METHOD, _END = 60, 80, 1, 0xCE
@@ -22,13 +22,15 @@ class Answers:
 
     Args:
         channel: The channel that the messages came on.
+        exchange: Where the answers go.
         failed: Told what went wrong if answers could not be sent, and how many.
     """
 
-    def __init__(self, channel: amqp.Channel, failed: Callable[[Exception, int], None]) -> None:
+    def __init__(self, channel: amqp.Channel, exchange: str, failed: Callable[[Exception, int], None]) -> None:
         self._outflow = Outflow(channel.connection)
         self._channel = channel.channel_id
         self._frame_max = channel.connection.frame_max
+        self._exchange = exchange
         self._failed = failed
         self._in_hand = 0
         self._frames: list[bytes] = []
@@ -42,9 +44,9 @@ class Answers:
         """Say that a message has come that will be answered."""
         self._in_hand += 1
 
-    def give(self, delivery_tag: int, answer: Outgoing) -> None:
+    def give(self, delivery_tag: int, answer: Answer) -> None:
         """Send *answer* and acknowledge the message that it answers. It never raises: see *failed*."""
-        self._frames.append(publishing(answer, self._channel, self._frame_max))
+        self._frames.append(answer.frames(self._exchange, self._channel, self._frame_max))
         self.settle(delivery_tag)
 
     def settle(self, delivery_tag: int) -> None:

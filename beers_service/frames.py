@@ -63,9 +63,7 @@ class Kind:
     ) -> None:
         if properties.keys() != SHARED:
             raise ValueError(f"messages share {', '.join(sorted(SHARED))}, and not {', '.join(sorted(properties))}")
-        self._publish = (
-            _method.pack(_BASIC_CLASS, _PUBLISH, 0) + _short(exchange) + _short(routing_key) + bytes([mandatory])
-        )
+        self._publish = _publish_method(exchange, routing_key, mandatory=mandatory)
         self._before = _short(properties["content_type"]) + _short(properties["content_encoding"])
         self._headers = _entries(properties["application_headers"])
         self._delivery_mode = bytes([properties["delivery_mode"]])
@@ -95,19 +93,59 @@ class Kind:
                 self._behind,
             )
         )
-        size, largest = len(body), frame_max - _OVERHEAD
-        parts = [
-            _frame.pack(_METHOD, channel, len(self._publish)),
-            self._publish,
-            _END,
-            _content.pack(_HEADER, channel, _content_size + len(properties), _BASIC_CLASS, 0, size, _FLAGS),
-            properties,
-            _END,
-        ]
-        for start in range(0, size, largest):
-            chunk = body[start : start + largest]
-            parts += (_frame.pack(_BODY, channel, len(chunk)), chunk, _END)
-        return b"".join(parts)
+        return _publishing(self._publish, _FLAGS, properties, body, channel, frame_max)
+
+
+class Answer(NamedTuple):
+    """The answer to a call.
+
+    Attributes:
+        body: Its body, in JSON.
+        reply_to: By which the queue of whoever called is found.
+        correlation_id: The property, by which he knows what is answered; None if he gave none.
+        delivery_mode: As durable as the question: 1 or 2.
+    """
+
+    body: bytes
+    reply_to: str
+    correlation_id: str | None = None
+    delivery_mode: int = 1
+
+    def frames(self, exchange: str, channel: int, frame_max: int) -> bytes:
+        """Return the frames that publish it to *exchange*; otherwise as `Kind.frames`."""
+        flags, properties = _ANSWER_FLAGS, _JSON + bytes((self.delivery_mode,))
+        if self.correlation_id is not None:
+            flags |= _CORRELATION_ID
+            properties += _short(self.correlation_id)
+        method = _answer_method(exchange, self.reply_to)
+        return _publishing(method, flags, properties, self.body, channel, frame_max)
+
+
+def _publish_method(exchange: str, routing_key: str, *, mandatory: bool = False) -> bytes:
+    """Return the payload of the frame that says where a message goes; raises `ValueError` for a text too long."""
+    return _method.pack(_BASIC_CLASS, _PUBLISH, 0) + _short(exchange) + _short(routing_key) + bytes([mandatory])
+
+
+def _publishing(method: bytes, flags: int, properties: bytes, body: bytes, channel: int, frame_max: int) -> bytes:
+    """Return the frames of a message: its *method*, a header that has *properties* as *flags* say, and its body."""
+    size, largest = len(body), frame_max - _OVERHEAD
+    parts = [
+        _frame.pack(_METHOD, channel, len(method)),
+        method,
+        _END,
+        _content.pack(_HEADER, channel, _content_size + len(properties), _BASIC_CLASS, 0, size, flags),
+        properties,
+        _END,
+    ]
+    for start in range(0, size, largest):
+        chunk = body[start : start + largest]
+        parts += (_frame.pack(_BODY, channel, len(chunk)), chunk, _END)
+    return b"".join(parts)
+
+
+@lru_cache(maxsize=1024)
+def _answer_method(exchange: str, reply_to: str) -> bytes:
+    return _publish_method(exchange, reply_to)
 
 
 def _entries(headers: Mapping[str, str | int]) -> bytes:
@@ -131,3 +169,7 @@ def _short(text: str) -> bytes:
     if len(encoded) > 255:  # noqa: PLR2004 - AMQP's shortstr
         raise ValueError(f"{text[:20]}… is too long for AMQP")
     return bytes((len(encoded),)) + encoded
+
+
+_JSON = _short("application/json") + _short("utf-8")
+_ANSWER_FLAGS = _CONTENT_TYPE | _CONTENT_ENCODING | _DELIVERY_MODE

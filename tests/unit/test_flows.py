@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from beers_service.answers import Answers
 from beers_service.flows import Inflow, Outflow
-from beers_service.frames import Outgoing
+from beers_service.frames import Answer
 
 FRAME = st.tuples(st.integers(1, 8), st.integers(0, 9), st.binary(max_size=40))
 
@@ -123,8 +123,8 @@ def told(write: bytes) -> Iterator[str]:
             yield f"{'up to ' if multiple else ''}{tag}"
 
 
-def answer(text: str) -> Outgoing:
-    return Outgoing(text.encode(), "nameko-rpc", "me", {})
+def answer(text: str) -> Answer:
+    return Answer(text.encode(), "me")
 
 
 class Desk:
@@ -134,7 +134,7 @@ class Desk:
         channel = Channel()
         self.transport = channel.connection.transport
         self.failures: list[tuple[str, int]] = []
-        self.answers = Answers(channel, self._fail)  # type: ignore[arg-type] # a fake
+        self.answers = Answers(channel, "nameko-rpc", self._fail)  # type: ignore[arg-type] # a fake
         for _ in range(messages):
             self.answers.expect()
 

@@ -11,7 +11,7 @@ from amqp.serialization import loads
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beers_service.frames import Kind, Message
+from beers_service.frames import Answer, Kind, Message
 
 TEXT = st.text(max_size=60)
 HEADERS = st.dictionaries(TEXT, TEXT | st.integers(-(2**63), 2**63 - 1), max_size=5)
@@ -31,6 +31,22 @@ def frames(sent: bytes) -> Iterator[tuple[int, int, bytes]]:
         assert sent[7 + size] == 0xCE
         yield kind, channel, sent[7 : 7 + size]
         sent = sent[8 + size :]
+
+
+def read(sent: bytes, exchange: str, key: str, *, mandatory: bool, frame_max: int) -> tuple[dict[str, Any], bytes]:
+    """Return the properties and the body of what was *sent* on channel 7, after a look at everything else."""
+    (method, header, *bodies) = frames(sent)
+    assert {channel for _, channel, _ in (method, header, *bodies)} == {7}
+    assert [method[0], header[0], *(kind for kind, _, _ in bodies)] == [1, 2] + [3] * len(bodies)
+    assert struct.unpack_from(">HH", method[2]) == spec.Basic.Publish
+    arguments, _ = loads("Bssbb", method[2], 4)
+    assert arguments[1:] == [exchange, key, mandatory, False]
+    message = ReadMessage()
+    message._load_properties(60, header[2], 12)
+    body = b"".join(payload for _, _, payload in bodies)
+    assert struct.unpack_from(">HHQ", header[2]) == (60, 0, len(body))
+    assert all(len(payload) + 8 <= frame_max for _, _, payload in bodies)
+    return message.properties, body
 
 
 @given(
@@ -56,21 +72,24 @@ def test_what_is_published_is_what_a_client_reads(
     frame_max: int,
 ) -> None:
     sent = Kind("beers.events", key, shared, mandatory=mandatory).frames(message, channel=7, frame_max=frame_max)
-    (method, header, *bodies) = frames(sent)
-    assert {channel for _, channel, _ in (method, header, *bodies)} == {7}
-    assert [method[0], header[0], *(kind for kind, _, _ in bodies)] == [1, 2] + [3] * len(bodies)
-    assert struct.unpack_from(">HH", method[2]) == spec.Basic.Publish
-    arguments, _ = loads("Bssbb", method[2], 4)
-    assert arguments[1:] == ["beers.events", key, mandatory, False]
-    class_id, weight, size = struct.unpack_from(">HHQ", header[2])
-    assert (class_id, weight, size) == (60, 0, len(message.body))
-    read = ReadMessage()
-    read._load_properties(60, header[2], 12)
+    properties, body = read(sent, "beers.events", key, mandatory=mandatory, frame_max=frame_max)
     own = {"correlation_id": message.correlation_id, "message_id": message.message_id}
     headers = shared["application_headers"] | message.headers
-    assert read.properties == shared | own | {"application_headers": headers}
-    assert b"".join(payload for _, _, payload in bodies) == message.body
-    assert all(len(payload) + 8 <= frame_max for _, _, payload in bodies)
+    assert properties == shared | own | {"application_headers": headers}
+    assert body == message.body
+
+
+@given(
+    answer=st.builds(Answer, st.binary(max_size=300), TEXT, st.none() | TEXT, st.sampled_from([1, 2])),
+    frame_max=st.integers(50, 400),
+)
+def test_an_answer_is_what_a_client_reads(answer: Answer, frame_max: int) -> None:
+    sent = answer.frames("nameko-rpc", channel=7, frame_max=frame_max)
+    properties, body = read(sent, "nameko-rpc", answer.reply_to, mandatory=False, frame_max=frame_max)
+    told = {} if answer.correlation_id is None else {"correlation_id": answer.correlation_id}
+    json = {"content_type": "application/json", "content_encoding": "utf-8"}
+    assert properties == json | told | {"delivery_mode": answer.delivery_mode}
+    assert body == answer.body
 
 
 @pytest.mark.parametrize("properties", [SHARED | {"priority": 1}, {"type": "BeerAdded"}])
