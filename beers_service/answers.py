@@ -80,10 +80,12 @@ class Answers:
         while through + 1 in self._ahead:
             through += 1
             self._ahead.remove(through)
+        self._through = through
+        # The broker knows no tag twice: the run is acknowledged by the last of it that has not been by itself.
+        run = [tag for tag in self._settled if tag <= through]
         frames = [self._acknowledge(tag) for tag in self._settled if tag > through]
-        if through > self._through:
-            self._through = through
-            frames.append(self._acknowledge(through, all_before=True))
+        if run:
+            frames.append(self._acknowledge(max(run), all_before=True))
         return frames
 
     def _acknowledge(self, delivery_tag: int, *, all_before: bool = False) -> bytes:

@@ -132,9 +132,10 @@ class ConsumingLoop:
             began = time.monotonic()
             try:
                 self._consume()
-            except amqp.exceptions.PreconditionFailed as error:
-                raise changed_queue(error, self._setting) from error
             except BROKER_ERRORS as error:
+                # The broker says the same of an acknowledgement that it does not expect, which another connection mends.
+                if isinstance(error, amqp.exceptions.PreconditionFailed) and error.method_sig == spec.Queue.Declare:
+                    raise changed_queue(error, self._setting) from error
                 if self.stopping:
                     break
                 if time.monotonic() - began > self._broker.heartbeat:
