@@ -133,7 +133,7 @@ class ConsumingLoop:
             try:
                 self._consume()
             except BROKER_ERRORS as error:
-                # The broker says the same of an acknowledgement that it does not expect, which another connection mends.
+                # The broker says the same of an acknowledgement that it does not expect; another connection mends that.
                 if isinstance(error, amqp.exceptions.PreconditionFailed) and error.method_sig == spec.Queue.Declare:
                     raise changed_queue(error, self._setting) from error
                 if self.stopping:
