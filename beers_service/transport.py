@@ -30,15 +30,13 @@ from structlog.typing import FilteringBoundLogger
 
 from beers_runtime import configuration, logs
 from beers_service import incoming
-from beers_service.answers import Answers
+from beers_service.answers import Answer, Answers
 from beers_service.broker import Broker, send
 from beers_service.consuming import ConsumingLoop, queue_arguments
 from beers_service.dead_letters import Verdict, dead_letters_of, letter_of
-from beers_service.frames import Outgoing
-from beers_service.incoming import CONTENT_TYPE, Message, Signature
+from beers_service.incoming import Message, Signature
 
 EXCHANGE = "nameko-rpc"
-_ANSWER = {"content_type": CONTENT_TYPE, "content_encoding": "utf-8"}
 DEAD_LETTERS_MAXIMUM = 100_000
 """How many messages the dead-letter queue keeps; the oldest go first."""
 
@@ -93,7 +91,7 @@ class RequestConsumer(SharedExtension):
 
     def _declare(self, channel: amqp.Channel) -> None:
         arguments = queue_arguments(self._queue_type)
-        self._answers = Answers(channel, partial(self._not_sent, channel))
+        self._answers = Answers(channel, EXCHANGE, partial(self._not_sent, channel))
         channel.exchange_declare(EXCHANGE, "topic", durable=True, auto_delete=False)
         channel.queue_declare(self._queue, durable=True, auto_delete=False, arguments=arguments)
         channel.queue_bind(self._queue, EXCHANGE, f"{self.container.service_name}.*")
@@ -148,10 +146,10 @@ class RequestConsumer(SharedExtension):
             body = orjson.dumps({"result": None, "error": serialize(error)})
         given = message.properties
         # As durable as the question.
-        properties = {**_ANSWER, "delivery_mode": given.get("delivery_mode", 1)}
-        if "correlation_id" in given:
-            properties["correlation_id"] = given["correlation_id"]
-        answers.give(message.delivery_tag, Outgoing(body, EXCHANGE, given["reply_to"], properties))
+        answers.give(
+            message.delivery_tag,
+            Answer(body, given["reply_to"], given.get("correlation_id"), given.get("delivery_mode", 1)),
+        )
         return error
 
     def _not_sent(self, channel: amqp.Channel, broken: Exception, number: int) -> None:

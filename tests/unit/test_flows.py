@@ -3,17 +3,19 @@
 from collections.abc import Iterator
 from itertools import pairwise
 from struct import pack, unpack_from
+from typing import Any
 
 import amqp
 import eventlet
 import pytest
 from amqp import spec
+from amqp.basic_message import Message
+from amqp.serialization import loads
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beers_service.answers import Answers
+from beers_service.answers import Answer, Answers
 from beers_service.flows import Inflow, Outflow
-from beers_service.frames import Outgoing
 
 FRAME = st.tuples(st.integers(1, 8), st.integers(0, 9), st.binary(max_size=40))
 
@@ -123,8 +125,8 @@ def told(write: bytes) -> Iterator[str]:
             yield f"{'up to ' if multiple else ''}{tag}"
 
 
-def answer(text: str) -> Outgoing:
-    return Outgoing(text.encode(), "nameko-rpc", "me", {})
+def answer(text: str) -> Answer:
+    return Answer(text.encode(), "me", "this call", delivery_mode=1)
 
 
 class Desk:
@@ -134,7 +136,7 @@ class Desk:
         channel = Channel()
         self.transport = channel.connection.transport
         self.failures: list[tuple[str, int]] = []
-        self.answers = Answers(channel, self._fail)  # type: ignore[arg-type] # a fake
+        self.answers = Answers(channel, "nameko-rpc", self._fail)  # type: ignore[arg-type] # a fake
         for _ in range(messages):
             self.answers.expect()
 
@@ -177,3 +179,39 @@ def test_answers_that_cannot_be_sent_are_told_of() -> None:
     desk.answers.give(1, answer("a"))
     desk.answers.give(2, answer("b"))
     assert desk.failures == [("broken", 2)]
+
+
+@given(
+    body=st.binary(max_size=300),
+    reply_to=st.text(min_size=1, max_size=60),
+    correlation_id=st.none() | st.text(max_size=60),
+    delivery_mode=st.sampled_from([1, 2]),
+    frame_max=st.integers(50, 400),
+)
+def test_an_answer_is_what_a_client_of_nameko_reads(
+    body: bytes, reply_to: str, correlation_id: str | None, delivery_mode: int, frame_max: int
+) -> None:
+    channel = Channel()
+    channel.connection.frame_max = frame_max
+    answers = Answers(channel, "nameko-rpc", lambda *_: None)  # type: ignore[arg-type] # a fake
+    answers.expect()
+    answers.give(1, Answer(body, reply_to, correlation_id, delivery_mode))
+    (write,) = channel.connection.transport.writes
+    inbound = Connection([write])
+    Inflow(inbound).drain()  # type: ignore[arg-type] # a fake
+    (_, _, publish), (_, _, header), *bodies, _ack = inbound.frames
+    arguments, _ = loads("Bssbb", publish, 4)
+    assert arguments[1:] == ["nameko-rpc", reply_to, False, False]
+    message: Any = Message()
+    message.inbound_header(header)
+    for _, _, payload in bodies:
+        assert len(payload) <= frame_max - 8
+        message.inbound_body(payload)
+    assert message.ready
+    assert message.body == body if body else not bodies
+    assert message.properties == {
+        "content_type": "application/json",
+        "content_encoding": "utf-8",
+        "delivery_mode": delivery_mode,
+        **({} if correlation_id is None else {"correlation_id": correlation_id}),
+    }
