@@ -13,3 +13,6 @@ class Basic:
     Return: Final[tuple[int, int]]
     Ack: Final[tuple[int, int]]
     Nack: Final[tuple[int, int]]
+
+class Queue:
+    Declare: Final[tuple[int, int]]
