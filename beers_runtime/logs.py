@@ -5,6 +5,7 @@ standard library's logging leaves through the same door in the same form.
 """
 
 import logging
+import os
 import sys
 
 import orjson
@@ -19,10 +20,12 @@ def configure(*, process: str, level: str = "INFO", style: str = "auto") -> Filt
     """Set up the logs of this process and return its logger.
 
     Args:
-        process: What the process is; stands in every line as ``process``.
+        process: What the process is; stands in every line as ``process``, unless BEERS_PART in the environment tells
+            it from others of its kind.
         level: The least level that is written, one of `LEVELS`.
         style: ``json``, ``console``, or ``auto``: the console's form if standard output is a terminal.
     """
+    process = os.environ.get("BEERS_PART") or process
     as_json = style == "json" or (style == "auto" and not sys.stdout.isatty())
     added: list[Processor] = [
         structlog.stdlib.add_log_level,
