@@ -37,6 +37,10 @@ SQLITE_BUSY = 0.02
 SQLITE_PAUSE = 0.005
 """Seconds between two attempts at SQLite's write lock."""
 
+SQLITE_LOG_PAGES = 4000
+"""Pages that SQLite's log may hold (16 MB) until they are copied to where they belong. What many commits change, such
+as the ends of indexes, is copied once; a commit that has to copy takes some 40 ms."""
+
 
 def connect(
     database_url: str,
@@ -88,6 +92,7 @@ def _sqlite(url: URL, setting: str, *, existing: bool) -> Engine:
     @event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _record: object) -> None:
         connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute(f"PRAGMA wal_autocheckpoint={SQLITE_LOG_PAGES}")
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:

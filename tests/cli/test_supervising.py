@@ -18,6 +18,7 @@ from beers_cli.failure import Failure
 from beers_cli.parts import Program
 from beers_cli.supervisor import Supervisor
 from beers_cli.up import check_broker, numbered, reachable
+from tests.cli.conftest import Run
 
 OBEDIENT = (
     "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM]); print('up', flush=True); "
@@ -269,10 +270,10 @@ def test_a_port_that_another_program_would_share_is_taken_all_the_same(tmp_path:
 
 @pytest.mark.parametrize("option", ["services", "bridges"])
 @pytest.mark.parametrize("count", ["0", "65", "two"])
-def test_a_number_of_processes_out_of_bounds_is_named(tmp_path: Path, option: str, count: str) -> None:
-    status, said = up(tmp_path / "var", **{f"BEERS_{option.upper()}": count})
-    assert status == 2
-    assert f"'--{option}'" in said
+def test_a_number_of_processes_out_of_bounds_is_named(beers: Run, tmp_path: Path, option: str, count: str) -> None:
+    refused = beers("up", "--data", str(tmp_path / "var"), f"--{option}", count)
+    assert refused.status == 2
+    assert f"'--{option}'" in refused.err
     assert not (tmp_path / "var").exists()
 
 

@@ -127,6 +127,16 @@ def test_sqlite_waits_for_the_disk_at_every_commit(tmp_path: Path) -> None:
     assert [waits(), waits(lasting=False), waits()] == [True, False, True]
 
 
+def test_sqlite_copies_what_many_commits_change_only_now_and_then(tmp_path: Path) -> None:
+    file = tmp_path / "beers.db"
+    store = sql_store(f"sqlite:///{file}")
+    size = file.stat().st_size
+    log = Path(f"{file}-wal")
+    while log.stat().st_size < 1500 * 4096:  # by default it would be copied at 1000 pages
+        store.writer().submit([store.request(commands.add(f"beer {number}")) for number in range(100)])
+    assert file.stat().st_size == size
+
+
 def test_postgresql_waits_for_the_disk_at_every_commit_that_must_last(postgres_url: str) -> None:
     engine = connect(postgres_url)
 
