@@ -17,12 +17,14 @@ help: ## list the targets
 
 # ── Running ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-# Other Nameko services to run beside it, as module:Class.
+# Other Nameko services to run beside it, as module:Class; how many processes of service and bridge.
 WITH ?=
+SERVICES ?=
+BRIDGES ?=
 
 # `exec`: a signal to make reaches the program itself, and make waits until it has stopped what it started.
-run: $(VENV)/run.stamp ## start RabbitMQ, the service and the bridge; Ctrl-C stops them (PORT=8000, AMQP_URI=, DATABASE_URL=, WITH=)
-	@exec $(BIN)/beers up $(foreach service,$(WITH),--with $(service))
+run: $(VENV)/run.stamp ## start RabbitMQ, the service and the bridge; Ctrl-C stops them (PORT=8000, AMQP_URI=, DATABASE_URL=, WITH=, SERVICES=1, BRIDGES=1)
+	@exec $(BIN)/beers up $(foreach service,$(WITH),--with $(service)) $(if $(SERVICES),--services $(SERVICES)) $(if $(BRIDGES),--bridges $(BRIDGES))
 
 # ── Testing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -98,11 +98,13 @@ class Outlet:
 class Output:
     """Standard output: lines of ours and of the parts, each with who said it in front. Use it in a `with` statement.
 
-    With *plain* the parts' lines are left as they are, one JSON document each, and ours go to standard error.
+    With *plain* the parts' lines are left as they are, one JSON document each, and ours go to standard error. *width*
+    is that of the longest name.
     """
 
-    def __init__(self, *, plain: bool) -> None:
+    def __init__(self, *, plain: bool, width: int = 8) -> None:
         self._plain = plain
+        self._width = width
         self._colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
     def __enter__(self) -> Self:
@@ -127,9 +129,9 @@ class Output:
         self._parts.put(line if self._plain else self._marked(name, line))
 
     def _marked(self, name: str, line: str) -> str:
-        front = f"{name:<8} | "
+        front = f"{name:<{self._width}} | "
         if self._colours:
-            front = typer.style(front, fg=_COLOURS.get(name), bold=name == "beers")
+            front = typer.style(front, fg=_COLOURS.get(name.partition("-")[0]), bold=name == "beers")
         return f"{front}{line}"
 
     def _dropped(self, count: int) -> str:

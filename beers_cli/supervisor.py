@@ -34,7 +34,7 @@ class Supervisor:
     def __init__(
         self,
         foundation: Sequence[Part],
-        parts: Sequence[Part],
+        parts: Sequence[Sequence[Part]],
         *,
         address: str,
         environment: Mapping[str, str],
@@ -45,19 +45,22 @@ class Supervisor:
 
         Args:
             foundation: What has to work before the others are started, in this order.
-            parts: The others, in the order in which they are started; all stop in the reverse order.
-            address: Where the bridge listens, to be asked for its health.
+            parts: The others, group by group in the order in which they are started; all stop in the reverse order,
+                those of a group at the same time.
+            address: Where the bridge listens, to be asked for its health. Of several that share it one is asked, by
+                the kernel's choice. The others may come later: what a client sends to one that has yet to find the
+                service waits there, and to one that does not listen yet nothing is sent.
             environment: For the program that asks.
             say: Takes lines for people.
             on_serving: Called once, when health first says SERVING.
         """
         self._foundation = foundation
-        self._parts = parts
+        self._groups = [*([part] for part in foundation), *parts]
         self._address = address
         self._environment = environment
         self._say = say
         self._on_serving = on_serving
-        self._running: list[Part] = []
+        self._begun: set[Part] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -79,12 +82,15 @@ class Supervisor:
             task.cancel()
         # Before anything is stopped: a restart under way must be over or never begin.
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for part in reversed(self._running):
-            if not await stop(part, self._hurry):
-                self._say(f"{part.name} did not stop and was killed")
+        for group in reversed(self._groups):
+            await asyncio.gather(*(self._stop(part) for part in group if part in self._begun))
         self._say("stopped")
         if self._failure is not None:
             raise self._failure
+
+    async def _stop(self, part: Part) -> None:
+        if not await stop(part, self._hurry):
+            self._say(f"{part.name} did not stop and was killed")
 
     def _on_signal(self) -> None:
         now = time.monotonic()
@@ -115,14 +121,15 @@ class Supervisor:
             self._say(f"starting {part.name}")
             self._begin(part)
             await part.ready()
-        for part in self._parts:
-            self._begin(part)
+        for group in self._groups[len(self._foundation) :]:
+            for part in group:
+                self._begin(part)
         await self._wait_until_serving()
         self._on_serving()
 
     def _begin(self, part: Part) -> None:
         part.begin()
-        self._running.append(part)
+        self._begun.add(part)
         self._spawn(self._keep(part))
 
     async def _keep(self, part: Part) -> None:

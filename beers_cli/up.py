@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Annotated
@@ -27,8 +28,13 @@ _ANSWER_WITHIN = 5.0
 _SLACK = 5.0
 """Seconds on top of GRACE before a part that was told to stop is killed."""
 
-_PROGRAMS = {"service": ["beers_service"], "bridge": ["grpc_bridge"]}
-"""What runs beside the broker, in the order of starting: modules that are programs, with their arguments."""
+_MOST = 64
+"""Processes of one kind. A machine for more of them has better ways to run them."""
+
+_SERVICE, _BRIDGE = "service", "bridge"
+
+Programs = dict[str, list[str]]
+"""By their names: modules that are programs, with their arguments."""
 
 commands = typer.Typer()
 
@@ -48,6 +54,27 @@ def up(
             help="Another Nameko service to run beside it, such as examples.taplist:TapList; may be given again.",
         ),
     ] = None,
+    services: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=_MOST,
+            metavar="N",
+            envvar="BEERS_SERVICES",
+            help="Service processes, which share the store and the calls. One writes at a time, and with SQLite the"
+            " others wait for it; PostgreSQL scales better.",
+        ),
+    ] = 1,
+    bridges: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=_MOST,
+            metavar="N",
+            envvar="BEERS_BRIDGES",
+            help="Bridge processes, which share the port: the kernel deals out the connections, not the calls.",
+        ),
+    ] = 1,
 ) -> None:
     """Run beers on this machine: RabbitMQ, the service and the gRPC bridge, until Ctrl-C.
 
@@ -56,8 +83,15 @@ def up(
     """
     from beers_runtime import logs  # noqa: PLC0415 - the other commands need no structlog
 
-    programs = _programs(beside or [])
+    programs = [
+        numbered(_SERVICE, ["beers_service"], services),
+        numbered(_BRIDGE, ["grpc_bridge"], bridges),
+        _beside(beside or []),
+    ]
+    names = [name for group in programs for name in group]
     environment = dict(os.environ) | ({"PORT": str(port)} if port else {})
+    if bridges > 1:
+        environment["REUSE_PORT"] = "true"
     try:
         config = configuration.load(environ=environment)
         host = configuration.text(config, "HOST")
@@ -69,6 +103,8 @@ def up(
         configuration.kind_of_store(given_store or _DATABASE_DEFAULT)
         configuration.choice(config, "LOG_LEVEL", logs.LEVELS)
         configuration.choice(config, "LOG_FORMAT", logs.STYLES)
+        if bridges > 1:
+            _require_shared_port(config)
     except configuration.ConfigurationError as error:
         raise Failure(f"{error}.", "Correct it in the environment or in config.yaml.") from error
     folder = data.absolute()
@@ -76,7 +112,7 @@ def up(
     environment |= {"PORT": str(port), "PYTHONUNBUFFERED": "1"}
     environment.setdefault("LOG_FORMAT", "console")
     environment["DATABASE_URL"] = given_store or f"sqlite:///{folder / 'beers.db'}"
-    with _locked(folder), Output(plain=plain) as output:
+    with _locked(folder), Output(plain=plain, width=max(map(len, [*names, Broker.name]))) as output:
         _stop_left_over(folder, output.say)
         _check_port(host, port)
         foundation: list[Part] = []
@@ -87,15 +123,19 @@ def up(
             node = _private_broker(folder, output.say)
             foundation.append(Broker(node, on_uri=lambda uri: environment.update(AMQP_URI=uri)))
         parts = [
-            Program(
-                name,
-                [sys.executable, "-m", *arguments],
-                environment,
-                patience=grace + _SLACK,
-                trace=folder / f"{name}.pid",
-                on_line=output.line,
-            )
-            for name, arguments in programs.items()
+            [
+                Program(
+                    name,
+                    [sys.executable, "-m", *arguments],
+                    # A view, not a copy: where the private broker is, is known only once it runs.
+                    ChainMap({"BEERS_PART": name}, environment),
+                    patience=grace + _SLACK,
+                    trace=folder / f"{name}.pid",
+                    on_line=output.line,
+                )
+                for name, arguments in group.items()
+            ]
+            for group in programs
         ]
         address = reachable(host, port)
         supervisor = Supervisor(
@@ -109,18 +149,29 @@ def up(
         asyncio.run(supervisor.run())
 
 
-def _programs(beside: Sequence[str]) -> dict[str, list[str]]:
-    """Return what to run beside the broker: our own programs, and the Nameko services *beside* them."""
-    programs = dict(_PROGRAMS)
-    for service in beside:
+def numbered(kind: str, arguments: list[str], count: int) -> Programs:
+    """Return *count* programs of one *kind*, with numbers in their names if it is not the only one."""
+    return {kind if count == 1 else f"{kind}-{number}": arguments for number in range(1, count + 1)}
+
+
+def _beside(services: Sequence[str]) -> Programs:
+    """Return the programs of the Nameko *services* that run beside our own."""
+    programs: Programs = {}
+    for service in services:
         module, separator, attribute = service.partition(":")
         if not (separator and module and attribute.isidentifier()):
             raise typer.BadParameter(f"--with must be MODULE:CLASS, such as examples.taplist:TapList; not {service!r}")
         name = attribute.lower()
-        if name in programs or name == Broker.name:
+        if name in programs or name in (_SERVICE, _BRIDGE, Broker.name):
             raise typer.BadParameter(f"--with {service}: there is a part called {name} already")
         programs[name] = ["beers_service", "--service", service]
     return programs
+
+
+def _require_shared_port(config: Mapping[str, object]) -> None:
+    # A file that fixes it would have every bridge but one refuse to start.
+    if config.get("REUSE_PORT") is not True:
+        raise configuration.ConfigurationError("REUSE_PORT must be ${REUSE_PORT:false} for several bridges")
 
 
 def _given(config: Mapping[str, object], name: str, default: str, environment: Mapping[str, str]) -> str | None:
@@ -153,6 +204,10 @@ def _stop_left_over(folder: Path, say: Callable[[str], None]) -> None:
 
 
 def _check_port(host: str, port: int) -> None:
+    """Make sure that nobody listens there, also nobody who would share the port with our bridges without a word.
+
+    Bridges that share it cannot tell: to them a program of the same user that shares it as well is one of them.
+    """
     try:
         free = processes.is_free(port, host)
     except OSError as error:

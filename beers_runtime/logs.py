@@ -5,6 +5,7 @@ standard library's logging leaves through the same door in the same form.
 """
 
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,10 +24,12 @@ def configure(*, process: str, level: str = "INFO", style: str = "auto") -> Filt
     """Set up the logs of this process and return its logger.
 
     Args:
-        process: What the process is; stands in every line as ``process``.
+        process: What the process is; stands in every line as ``process``, unless BEERS_PART in the environment tells
+            it from others of its kind.
         level: The least level that is written, one of `LEVELS`.
         style: ``json``, ``console``, or ``auto``: the console's form if standard output is a terminal.
     """
+    process = os.environ.get("BEERS_PART") or process
     as_json = style == "json" or (style == "auto" and not sys.stdout.isatty())
     renderer: list[Processor]
     if as_json:

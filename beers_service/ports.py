@@ -146,6 +146,10 @@ class EventLog(Protocol):
         ...
 
 
+Place = tuple[int | float | str, int]
+"""Where a beer stands in an order: its sort key, and its id for those with the same one."""
+
+
 @dataclass(frozen=True, slots=True)
 class BeerQuery:
     """Which beers to list, and in which order.
@@ -158,7 +162,8 @@ class BeerQuery:
         descending: From the end of that order to its start.
         show_removed: Removed beers as well.
         limit: At most this many.
-        after: The sort key and id of the beer before the first one; None to start at the beginning.
+        after: The place of the beer before the first one; None to start at the beginning.
+        until: The place of the last beer to look at; None to go on to the end.
     """
 
     query: str
@@ -168,7 +173,8 @@ class BeerQuery:
     descending: bool
     show_removed: bool
     limit: int
-    after: tuple[int | float | str, int] | None
+    after: Place | None
+    until: Place | None = None
 
 
 ORDERS = ("id", "name", "abv")
@@ -203,6 +209,13 @@ class BeerReader(Protocol):
 
     def page(self, query: BeerQuery) -> list[Beer]:
         """Return the beers that *query* asks for."""
+        ...
+
+    def reach(self, query: BeerQuery, count: int) -> Place | None:
+        """Return the place of the last one of *count* beers, as they come in the order of *query* after its start.
+
+        Its text is not looked for, and removed beers count. None if there are no more beers than that.
+        """
         ...
 
     def history(

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 
 from beers_service.domain import commands, fields
 from beers_service.domain.beer import Beer, fold
@@ -21,6 +22,9 @@ EVENTS_MAXIMUM = 1000
 SCAN_MAXIMUM = 20_000
 """How many positions one call of `events` looks at for those that it is to return, so that a rare one costs many short
 calls instead of a long one."""
+
+TEXT_MAXIMUM = 5_000
+"""How many beers one call of `list` looks at for a text, for the same reason."""
 
 
 class Reads:
@@ -122,12 +126,17 @@ class Reads:
         place = read_token(page_token, arguments, (_KEYS[order], is_id))
         after = None if place is None else (place[0], place[1])
         # One more than the page holds tells whether there is another page.
-        beers = self._reader.page(BeerQuery(*filters, order, descending, show_removed, size + 1, after))
+        listing = BeerQuery(*filters, order, descending, show_removed, size + 1, after)
+        # Text is looked for beer by beer: a page ends once so many were looked at, however few of them were found.
+        end = self._reader.reach(listing, TEXT_MAXIMUM) if listing.query else None
+        beers = self._reader.page(replace(listing, until=end))
         page = first_page(represent_beer(beer) for beer in beers[:size])
         following = ""
         if len(beers) > len(page):
             last = beers[len(page) - 1]
             following = make_token(arguments, [sort_key(last, order), last.id])
+        elif end is not None:
+            following = make_token(arguments, list(end))
         return {"beers": page, "next_page_token": following}
 
     def _history(self, beer_id: object, page_size: object = 0, page_token: object = "") -> Json:

@@ -126,7 +126,8 @@ class BeersService:
 
         Args:
             page_size: At most this many; 0 stands for 50, and there are never more than 1,000. A page ends after about
-                1 MB, also with fewer: the last one is that without a token.
+                1 MB, and once it has looked at 5,000 beers for *query*, also with fewer or none: the last one is that
+                without a token.
             page_token: From the page before; the other arguments must be as they were there.
             query: Text in the name, brewery or style, upper and lower case alike.
             brewery: The whole name of the brewery, upper and lower case alike.

@@ -4,11 +4,12 @@ import threading
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from beers_service.domain.beer import Beer
-from beers_service.ports import BeerQuery, EventRecord, Head, StoredAnswer, StoredEvent, fold_case, sort_key
+from beers_service.ports import BeerQuery, EventRecord, Head, Place, StoredAnswer, StoredEvent, fold_case, sort_key
 from beers_service.store.codec import event_record
 
 
@@ -56,19 +57,26 @@ class MemoryStore:
 
     def page(self, query: BeerQuery) -> list[Beer]:
         """Return the beers that *query* asks for."""
+        return [beer for beer in self._placed(query) if _matches(beer, query)][: query.limit]
+
+    def reach(self, query: BeerQuery, count: int) -> Place | None:
+        """Return the place of the last one of *count* beers; see `ports.BeerReader`."""
+        everything = replace(query, query="", show_removed=True)
+        found = [beer for beer in self._placed(query) if _matches(beer, everything)]
+        return _key(found[count - 1], query.order) if len(found) > count else None
+
+    def _placed(self, query: BeerQuery) -> list[Beer]:
+        """Return all beers in the order of *query* and between its ends."""
         with self._lock:
             beers = list(self._beers.values())
-        found = sorted((beer for beer in beers if _matches(beer, query)), key=lambda beer: _key(beer, query.order))
-        if query.descending:
-            found.reverse()
-        if query.after is not None:
-            after = query.after
-            found = [
-                beer
-                for beer in found
-                if (_key(beer, query.order) < after if query.descending else _key(beer, query.order) > after)
-            ]
-        return found[: query.limit]
+        beers.sort(key=lambda beer: _key(beer, query.order), reverse=query.descending)
+        first, last = (query.until, query.after) if query.descending else (query.after, query.until)
+        within = [
+            beer
+            for beer in beers
+            if (first is None or _key(beer, query.order) >= first) and (last is None or _key(beer, query.order) <= last)
+        ]
+        return [beer for beer in within if _key(beer, query.order) != query.after]
 
     def history(
         self, beer_id: int, after_version: int = 0, limit: int | None = None, until: int | datetime | None = None

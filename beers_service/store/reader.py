@@ -4,10 +4,10 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Engine, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Engine, Select, func, or_, select, tuple_
 
 from beers_service.domain.beer import Beer
-from beers_service.ports import BeerQuery, EventRecord, Head, StoredEvent, fold_case
+from beers_service.ports import BeerQuery, EventRecord, Head, Place, StoredEvent, fold_case
 from beers_service.store import codec, schema
 from beers_service.store.driver import fetch
 from beers_service.store.engine import reading
@@ -40,18 +40,23 @@ class SqlReader:
 
     def page(self, query: BeerQuery) -> list[Beer]:
         """Return the beers that *query* asks for."""
-        columns = schema.beers.c
-        key = _ORDER[query.order]
-        statement = select(schema.beers).where(*self._filters(query)).limit(query.limit)
-        by_id = query.order == "id"
-        if query.after is not None:
-            here = columns.id if by_id else tuple_(key, columns.id)
-            there: Any = query.after[1] if by_id else tuple_(*query.after)
-            statement = statement.where(here < there if query.descending else here > there)
-        order = [columns.id] if by_id else [key, columns.id]
-        statement = statement.order_by(*(column.desc() if query.descending else column for column in order))
+        statement = _placed(select(schema.beers).where(*self._filters(query)), query).limit(query.limit)
         with reading(self._engine) as connection:
             return [codec.beer_from_row(row) for row in connection.execute(statement)]
+
+    def reach(self, query: BeerQuery, count: int) -> Place | None:
+        """Return the place of the last one of *count* beers; see `ports.BeerReader`."""
+        columns = schema.beers.c
+        if query.order == "id" and not query.brewery and not query.style:
+            # Ids have no gaps. So this need not walk the beers, which the page then does anyway.
+            last = self.head().last_beer_id
+            start = (last + 1 if query.descending else 0) if query.after is None else query.after[1]
+            end = start - count if query.descending else start + count
+            return (end, end) if (end > 1 if query.descending else end < last) else None
+        statement = select(_ORDER[query.order].label("key"), columns.id).where(*_exact(query))
+        with reading(self._engine) as connection:
+            rows = connection.execute(_placed(statement, query).limit(2).offset(count - 1)).all()
+        return (rows[0].key, rows[0].id) if len(rows) > 1 else None
 
     def history(
         self, beer_id: int, after_version: int = 0, limit: int | None = None, until: int | datetime | None = None
@@ -103,15 +108,36 @@ class SqlReader:
 
     def _filters(self, query: BeerQuery) -> list[ColumnElement[bool]]:
         columns = schema.beers.c
-        filters: list[ColumnElement[bool]] = []
+        filters = _exact(query)
         if not query.show_removed:
             filters.append(columns.removed_at.is_(None))
-        if query.brewery:
-            filters.append(columns.brewery_key == fold_case(query.brewery))
-        if query.style:
-            filters.append(columns.style_key == fold_case(query.style))
         if query.query:
             text = fold_case(query.query)
             keys = (columns.name_key, columns.brewery_key, columns.style_key)
             filters.append(or_(*(self._contains(key, text) > 0 for key in keys)))
         return filters
+
+
+def _exact(query: BeerQuery) -> list[ColumnElement[bool]]:
+    columns = schema.beers.c
+    filters: list[ColumnElement[bool]] = []
+    if query.brewery:
+        filters.append(columns.brewery_key == fold_case(query.brewery))
+    if query.style:
+        filters.append(columns.style_key == fold_case(query.style))
+    return filters
+
+
+def _placed(statement: Select[Any], query: BeerQuery) -> Select[Any]:
+    """Return *statement* in the order of *query* and between its ends."""
+    columns = schema.beers.c
+    by_id = query.order == "id"
+    order = [columns.id] if by_id else [_ORDER[query.order], columns.id]
+    here: Any = columns.id if by_id else tuple_(*order)
+    if query.after is not None:
+        start: Any = query.after[1] if by_id else tuple_(*query.after)
+        statement = statement.where(here < start if query.descending else here > start)
+    if query.until is not None:
+        end: Any = query.until[1] if by_id else tuple_(*query.until)
+        statement = statement.where(here >= end if query.descending else here <= end)
+    return statement.order_by(*(column.desc() if query.descending else column for column in order))

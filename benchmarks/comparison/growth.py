@@ -52,6 +52,7 @@ def kinds(size: int) -> list[Contender]:
         unary("list page 1", "ListBeers", _page()),
         unary("list page 1 by name", "ListBeers", _page(order_by="name")),
         unary("list page 1 of a style", "ListBeers", _page(style="Style 7")),
+        unary("look for a text in vain", "ListBeers", _page(query="nowhere")),
         Deep(_name("list page 1,000", size), size, ""),
         Deep(_name("list page 1,000 by name", size), size, "name"),
         Client(
@@ -144,8 +145,8 @@ def _short(size: int) -> str:
     return f"{size // 1_000_000}m" if size >= 1_000_000 else f"{size // 1000}k"  # noqa: PLR2004 - a million
 
 
-def _page(page_token: str = "", order_by: str = "", style: str = "") -> bytes:
-    request = v1.ListBeersRequest(page_size=PAGE, page_token=page_token, order_by=order_by, style=style)
+def _page(page_token: str = "", order_by: str = "", style: str = "", query: str = "") -> bytes:
+    request = v1.ListBeersRequest(page_size=PAGE, page_token=page_token, order_by=order_by, style=style, query=query)
     return request.SerializeToString()
 
 

@@ -17,7 +17,8 @@ from beers_cli import processes, supervisor
 from beers_cli.failure import Failure
 from beers_cli.parts import Program
 from beers_cli.supervisor import Supervisor
-from beers_cli.up import check_broker, reachable
+from beers_cli.up import check_broker, numbered, reachable
+from tests.cli.conftest import Run
 
 OBEDIENT = (
     "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM]); print('up', flush=True); "
@@ -38,6 +39,7 @@ class Stage:
         self.lines: list[str] = []
         self.reactions: dict[str, Callable[[], object]] = {}
         self.programs: list[Program] = []
+        self.together = False
 
     def program(self, name: str, source: str, patience: float = 10.0) -> None:
         self.programs.append(
@@ -54,7 +56,7 @@ class Stage:
     def run(self) -> None:
         runner = Supervisor(
             self.programs[:1],
-            self.programs[1:],
+            [self.programs[1:]] if self.together else [[program] for program in self.programs[1:]],
             address="127.0.0.1:1",
             environment=os.environ,
             say=self._line,
@@ -101,6 +103,29 @@ def test_parts_stop_in_the_reverse_order_of_their_start(stage: Stage) -> None:
     stage.run()
     downs = [line for line in stage.lines if line.endswith("down")]
     assert downs[-2:] == ["second | down", "first | down"]
+
+
+def test_the_parts_of_a_group_stop_at_the_same_time_before_what_was_started_earlier(stage: Stage) -> None:
+    # Each of the two opens its end of the pipe only when told to stop, which takes until the other one opens its own.
+    pipe = stage.folder.parent / "pipe"
+    os.mkfifo(pipe)
+    waiting = OBEDIENT.replace("print('down'", f"open({str(pipe)!r}, MODE).close(); print('down'")
+    stage.program("first", OBEDIENT)
+    stage.program("second-1", waiting.replace("MODE", "'w'"))
+    stage.program("second-2", waiting.replace("MODE", "'r'"))
+    stage.together = True
+    up: list[str] = []
+
+    def when_all_are_up() -> None:
+        up.append("one")
+        if len(up) == 3:
+            interrupt()
+
+    stage.reactions = {f"{program.name} | up": when_all_are_up for program in stage.programs}
+    stage.run()
+    downs = [line for line in stage.lines if line.endswith("down")]
+    assert sorted(downs[:2]) == ["second-1 | down", "second-2 | down"]
+    assert downs[2:] == ["first | down"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
@@ -230,6 +255,41 @@ def test_a_taken_port_is_an_error_before_anything_is_started(tmp_path: Path, lis
     assert f"Port {port} of 127.0.0.1 is taken" in said
     assert "--port" in said
     assert not (tmp_path / "var" / "rabbitmq").exists()
+
+
+def test_a_port_that_another_program_would_share_is_taken_all_the_same(tmp_path: Path) -> None:
+    with socket.socket() as sharing:
+        sharing.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sharing.bind(("127.0.0.1", processes.free_port()))
+        sharing.listen()
+        port = sharing.getsockname()[1]
+        status, said = up(tmp_path / "var", PORT=str(port), BEERS_BRIDGES="2")
+    assert status == 1
+    assert f"Port {port} of 127.0.0.1 is taken" in said
+
+
+@pytest.mark.parametrize("option", ["services", "bridges"])
+@pytest.mark.parametrize("count", ["0", "65", "two"])
+def test_a_number_of_processes_out_of_bounds_is_named(beers: Run, tmp_path: Path, option: str, count: str) -> None:
+    refused = beers("up", "--data", str(tmp_path / "var"), f"--{option}", count)
+    assert refused.status == 2
+    assert f"'--{option}'" in refused.err
+    assert not (tmp_path / "var").exists()
+
+
+def test_several_bridges_need_a_configuration_that_lets_them_share_the_port(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    text = Path(__file__).parents[2].joinpath("config.yaml").read_text(encoding="utf-8")
+    config.write_text(text.replace("${REUSE_PORT:false}", "false"), encoding="utf-8")
+    status, said = up(tmp_path / "var", BEERS_CONFIG=str(config), BEERS_BRIDGES="2")
+    assert status == 1
+    assert "REUSE_PORT must be" in said
+    assert not (tmp_path / "var").exists()
+
+
+def test_programs_of_a_kind_are_numbered_if_there_are_several() -> None:
+    assert numbered("bridge", ["grpc_bridge"], 1) == {"bridge": ["grpc_bridge"]}
+    assert list(numbered("service", ["beers_service"], 3)) == ["service-1", "service-2", "service-3"]
 
 
 def test_two_at_once_on_one_folder_are_refused(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from beers_service.domain import commands
-from beers_service.ports import BeerQuery, sort_key
+from beers_service.ports import ORDERS, BeerQuery, sort_key
 from beers_service.store.codec import event_record
 
 from .conftest import Store
@@ -69,6 +69,31 @@ def test_a_query_looks_for_text_in_name_brewery_and_style(filled: Store) -> None
 @pytest.mark.parametrize("wildcard", ["%", "_", "*", "\\", "'"])
 def test_a_query_has_no_wildcards(filled: Store, wildcard: str) -> None:
     assert names(filled, query=wildcard) == []
+
+
+LISTINGS = [
+    replace(EVERYTHING, order=order, descending=descending, brewery=brewery, style=style)
+    for order in ORDERS
+    for descending in (False, True)
+    for brewery, style in (("", ""), ("BrewDog", ""), ("", "Pilsner"))
+]
+
+
+@pytest.mark.parametrize("count", [1, 4, 6])
+def test_pages_that_end_early_add_up_to_what_was_looked_for(filled: Store, count: int) -> None:
+    for listing in LISTINGS:
+        sought = replace(listing, query="i", show_removed=False)
+        left = len(filled.reader.page(listing))
+        found = []
+        while end := filled.reader.reach(sought, count):
+            found += filled.reader.page(replace(sought, until=end))
+            looked_at = filled.reader.page(replace(listing, after=sought.after, until=end))
+            assert len(looked_at) == count
+            assert (sort_key(looked_at[-1], listing.order), looked_at[-1].id) == end
+            left -= count
+            sought = replace(sought, after=end)
+        assert 0 < left <= count
+        assert found + filled.reader.page(sought) == filled.reader.page(replace(sought, after=None))
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

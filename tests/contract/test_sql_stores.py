@@ -152,6 +152,19 @@ def test_a_connection_to_sqlite_that_spared_the_disk_once_waits_for_it_again(tmp
     ]  # fmt: skip
 
 
+def test_sqlite_copies_what_many_commits_change_only_now_and_then(tmp_path: Path) -> None:
+    file = tmp_path / "beers.db"
+    store = sql_store(f"sqlite:///{file}")
+    size = file.stat().st_size
+    log = Path(f"{file}-wal")
+    for _ in range(100):
+        store.writer().submit([store.request(commands.add(f"beer {number}")) for number in range(100)])
+        if log.stat().st_size > 1500 * 4096:  # by itself it would have been copied at 1000 pages
+            break
+    assert log.stat().st_size > 1500 * 4096
+    assert file.stat().st_size == size
+
+
 def test_postgresql_waits_for_the_disk_at_every_commit_that_must_last(postgres_url: str) -> None:
     engine = connect(postgres_url)
 

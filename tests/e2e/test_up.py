@@ -5,11 +5,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
+import grpc
 import pytest
 
-from tests.e2e.running import Product
+from grpc_bridge.proto.beers.v1 import beers_pb2, beers_pb2_grpc
+from tests.e2e.running import Product, until
 from tests.nodes import processes_with, wait_for_none_with
 
 
@@ -125,3 +128,39 @@ def test_nothing_outlives_a_supervisor_that_was_killed_and_the_next_one_starts(t
         assert product.json("get", str(beer["id"])) == beer
     finally:
         product.stop()
+
+
+def test_several_services_and_bridges_share_the_work_and_outlast_the_death_of_one_of_each(tmp_path: Path) -> None:
+    product = Product(tmp_path)
+    product.start("--services", "2", "--bridges", "2")
+    lines = product.running.lines
+    added: list[int] = []
+
+    def have_worked(parts: set[str], since: int) -> bool:
+        added.append(add(product))
+        done = [json.loads(line) for line in lines[since:] if '"duration_ms"' in line]
+        return parts <= {line["process"] for line in done}
+
+    try:
+        until(partial(have_worked, {"service-1", "service-2", "bridge-1", "bridge-2"}, 0), "all take part")
+        for part, again in (("service-1", "service started"), ("bridge-2", "listening")):
+            killed = len(lines)
+            product.kill(part)
+            added.append(add(product))
+            product.running.wait_for(f'"process":"{part}".*"event":"{again}"', 2)
+            until(partial(have_worked, {part}, killed), f"{part} takes part again")
+    finally:
+        status = product.stop()
+    assert added == list(range(1, len(added) + 1))
+    assert status == 0
+    assert not list(product.data.rglob("*.pid"))
+    stops = [line for line in lines if '"service stopped"' in line or '"event":"stopped"' in line]
+    assert ["bridge" in line for line in stops] == [True, True, False, False]
+
+
+def add(product: Product) -> int:
+    """Add a beer over a connection of its own, so that the kernel chooses a bridge for it."""
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    with grpc.insecure_channel(f"127.0.0.1:{product.port}", options) as channel:
+        request = beers_pb2.AddBeerRequest(name="Punk IPA")
+        return beers_pb2_grpc.BeersServiceStub(channel).AddBeer(request, timeout=20).beer.id

@@ -128,6 +128,20 @@ def test_a_page_size_is_a_number_that_grpc_can_carry(catalogue: Catalogue) -> No
     assert refused.reason == "must be a whole number from 0 to 2147483647"
 
 
+def test_a_text_is_looked_for_in_calls_that_are_all_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reads, "TEXT_MAXIMUM", 10)
+    catalogue = Catalogue()
+    for number in range(1, 26):
+        catalogue("add", name=f"beer {number}")
+
+    def found(**arguments: Any) -> list[list[int]]:
+        return [[beer["id"] for beer in page] for page in catalogue.pages("list", "beers", **arguments)]
+
+    assert found(query="beer 2", page_size=4) == [[2], [20], [21, 22, 23, 24], [25]]
+    assert found(query="stout") == [[], [], []]
+    assert found(query="beer 1", order_by="name desc") == [[], [19, 18, 17, 16, 15, 14], [13, 12, 11, 10, 1]]
+
+
 def test_a_rare_event_is_looked_for_in_calls_that_are_all_short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reads, "SCAN_MAXIMUM", 10)
     store = MemoryStore()

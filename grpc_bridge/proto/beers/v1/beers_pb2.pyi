@@ -577,7 +577,9 @@ class ListBeersRequest(_message.Message):
     ORDER_BY_FIELD_NUMBER: _builtins.int
     SHOW_REMOVED_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """At most this many; 50 if absent, at most 1,000. A page ends after about 1 MB, so it may hold fewer."""
+    """At most this many; 50 if absent, at most 1,000. A page ends after about 1 MB, and once it has looked at 5,000 beers
+    for `query`, so it may hold fewer or none.
+    """
     page_token: _builtins.str
     """From the page before; every other field must be as it was there."""
     query: _builtins.str
