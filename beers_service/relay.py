@@ -17,6 +17,10 @@ from beers_service.ports import BeerReader, EventPublisher, EventRecord, Publish
 WINDOW = 500
 """How many events are published before their confirms are awaited."""
 
+REST = 0.01
+"""Seconds from one window to the next while they are not full: what is committed meanwhile shares the next one. An
+event after a quiet moment leaves at once; in a stream of single ones each would cost a window of its own."""
+
 POLL = 1.0
 """Seconds after which a relay that nobody woke looks for itself."""
 
@@ -87,6 +91,8 @@ class Relay:
             if not self._cursor.advance(position):
                 self._logger.warning("relay deposed", position=position)
                 break
+            if len(window) < WINDOW:
+                self._stopping.wait(REST)
         return published
 
 

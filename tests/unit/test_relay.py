@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pytest
 import structlog
 
+from beers_service import relay
 from beers_service.domain import commands
 from beers_service.domain.errors import StoreUnavailable
 from beers_service.ports import EventRecord, PublishingFailed
@@ -84,6 +85,27 @@ def test_everything_in_the_log_is_told_in_order_in_windows(scene: Scene) -> None
     eventually(lambda: scene.store.lead() == 1200)
     assert scene.bus.told == list(range(1, 1201))
     assert scene.bus.windows == [500, 500, 200]
+
+
+def test_events_that_come_one_by_one_share_a_window_but_for_the_first(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "REST", 1.0)
+    scene.thread.start()
+    scene.add(1)
+    eventually(lambda: scene.bus.told == [1])
+    for _ in range(3):
+        scene.add(1)
+    eventually(lambda: scene.bus.told == [1, 2, 3, 4])
+    assert scene.bus.windows == [1, 3]
+
+
+def test_a_stop_does_not_wait_for_the_rest_between_two_windows(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay, "REST", 2.0 * PATIENCE)
+    scene.thread.start()
+    scene.add(1)
+    eventually(lambda: scene.bus.told == [1])
+    scene.stop()
 
 
 def test_a_commit_wakes_the_relay_at_once(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
