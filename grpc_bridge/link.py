@@ -251,7 +251,8 @@ async def open_link(
             await connection.connect()
             overdue.cancel()
             await link.start(reply_queue, reply_to, on_reply)
-    except (TimeoutError, AMQPError, OSError, RuntimeError) as error:
+    except (TimeoutError, AMQPError, OSError, RuntimeError, StopAsyncIteration) as error:
+        # The last is what aiormq raises if the broker, on its way down or up, has closed the connection at once.
         link.drop("it could not be opened")
         raise LinkLost(str(error) or type(error).__name__) from error
     except asyncio.CancelledError as error:

@@ -1,13 +1,15 @@
 """The connection to the broker: what its library does that must not show."""
 
 import asyncio
+from typing import Any
 
 import aiormq
 import pytest
 from aiormq.connection import TCPTransportFactory
 
+import grpc_bridge.link
 from grpc_bridge.bus import backoff
-from grpc_bridge.link import Link, LinkLost, _Socket
+from grpc_bridge.link import Link, LinkLost, _Socket, open_link
 
 
 def link(patience: float = 1.0) -> Link:
@@ -38,6 +40,28 @@ async def test_a_broker_that_says_nothing_loses_the_connection() -> None:
     with pytest.raises(LinkLost):
         await silent._answered(asyncio.get_running_loop().create_future())
     assert await silent.closed == "the broker did not answer in time"
+
+
+class Late(TCPTransportFactory):
+    """Hands a connection over only once the other side has closed it."""
+
+    async def create(self, *arguments: Any, **keywords: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await super().create(*arguments, **keywords)
+        async with asyncio.timeout(5):
+            while not reader.at_eof():  # noqa: ASYNC110 - nothing tells of it but reading, which is not ours
+                await asyncio.sleep(0)
+        return reader, writer
+
+
+async def test_a_broker_that_closes_the_connection_at_once_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    monkeypatch.setattr(grpc_bridge.link, "TCPTransportFactory", Late)
+    async with await asyncio.start_server(close, "127.0.0.1", 0) as broker:
+        port = broker.sockets[0].getsockname()[1]
+        with pytest.raises(LinkLost):
+            await open_link(f"amqp://127.0.0.1:{port}/", 10, 1.0, "queue", "key", lambda _key, _body: None)
 
 
 def test_the_waits_between_attempts_begin_short_and_stay_so() -> None:
