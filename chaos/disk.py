@@ -11,6 +11,9 @@ from typing import Protocol
 
 _PIECE = 4096
 
+KEPT = 64 * 1024
+"""Bytes of a file that a limit spares: SQLite needs its index of the write-ahead log, 32 KiB, even to read."""
+
 
 class Disk(Protocol):
     """Where the store lies."""
@@ -70,7 +73,7 @@ class SmallDisk:
 
 
 class FileSizeLimit:
-    """Forbids running processes to write to any file behind its first page; what they print must not be a file.
+    """Forbids running processes to write to any file behind `KEPT`; what they print must not go to a file.
 
     Args:
         pids: Returns the processes that are meant, each time.
@@ -86,7 +89,7 @@ class FileSizeLimit:
 
     def fill(self) -> None:
         """Forbid it."""
-        self._limit(_PIECE)
+        self._limit(KEPT)
 
     def free(self) -> None:
         """Allow it again."""
