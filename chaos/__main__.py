@@ -6,12 +6,16 @@ import random
 import shutil
 import signal
 import sys
+import warnings
 from pathlib import Path
 
-from chaos import report
-from chaos.run import Options, run
-from chaos.schedule import SHORTEST
-from chaos.stage import ROOT, Cast
+# README says openly what eventlet, which Nameko's client loads, says here at every start.
+warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
+
+from chaos import report  # noqa: E402
+from chaos.run import Options, run  # noqa: E402
+from chaos.schedule import SHORTEST  # noqa: E402
+from chaos.stage import ROOT, Cast  # noqa: E402
 
 LONG = 600.0
 

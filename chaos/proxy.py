@@ -1,6 +1,8 @@
 """TCP connections that can be cut, refused, stalled and slowed: a proxy in a thread of its own."""
 
 import asyncio
+import socket
+import struct
 import threading
 from asyncio import StreamReader, StreamWriter
 from collections.abc import Callable
@@ -88,11 +90,11 @@ class Link:
 
     def _abort(self) -> None:
         for end in self._ends:
-            end.transport.abort()
+            _reset(end)
 
     async def _serve(self, reader: StreamReader, writer: StreamWriter) -> None:
         if self._refusing:
-            writer.transport.abort()
+            _reset(writer)
             return
         self._ends.add(writer)
         try:
@@ -119,6 +121,13 @@ class Link:
         with suppress(OSError):
             target.close()
         self._ends.discard(target)
+
+
+def _reset(end: StreamWriter) -> None:
+    """Drop a connection as a crash would: the other side learns of it by a reset, not by a goodbye."""
+    with suppress(OSError):  # it has ended already
+        end.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    end.transport.abort()
 
 
 class Proxy:

@@ -111,19 +111,22 @@ class _Run:
                 nemesis.run(began, began + options.seconds)
             finally:
                 nemesis.heal()
-            self._say("everything is healed; reading it back")
+            self._say("everything is healed")
             nemesis.watch(CALM, lambda: False)
             workload.tell("stop")
             nemesis.watch(END_PATIENCE, workload.ended)
             workload.finish(self._incidents)
+            self._say("the clients have ended; waiting for the bus and the subscriber")
             if not nemesis.watch(QUIET_PATIENCE, self._is_quiet):
                 self._incidents.append(f"it was not quiet within {QUIET_PATIENCE:g} s after the last fault")
+            self._say("reading everything back")
             watching.tell(str(stage.head()))
             nemesis.watch(END_PATIENCE, watching.ended)
             watchers = json.loads(watching.finish(self._incidents) or "[]")
         kills = counted(nemesis.done, KILL, stage.targets.roles)
         self._incidents += [f"no {role} was killed: the run shows too little" for role in kills if not kills[role]]
         evidence, serving = self._evidence(watchers, nemesis)
+        self._say("judging")
         verdict = judge(evidence)
         (self._folder / "faults.json").write_text(json.dumps([asdict(fault) for fault in nemesis.done], indent=1))
         title = f"seed {options.seed}, {options.cast.store}: {verdict.acknowledged:,} commands acknowledged"

@@ -29,6 +29,9 @@ SHORTEST = 20.0
 """Seconds that a run takes at least: RabbitMQ needs some to come back."""
 
 SECONDS_PER_KILL = 24.0
+SECONDS_PER_KILL_OF_A_ROLE = 150.0
+"""For how long there is one kill at all, and one of each role at least."""
+
 SECONDS_PER_FAULT = 60.0
 """For how long there is one fault of each other kind, on each of the things that can have it."""
 
@@ -81,8 +84,8 @@ class Targets:
 def plan(seed: int, seconds: float, targets: Targets) -> tuple[Fault, ...]:
     """Return the faults of a run of so many *seconds*, in the order in which they begin.
 
-    Every role is killed: once in a short run, once in 200 seconds of a long one. Faults on different things may
-    overlap, faults on the same thing do not.
+    Every role is killed: once in a short run, once in two and a half minutes of a long one. Faults on different things
+    may overlap, faults on the same thing do not.
 
     Raises:
         ValueError: If the run is too short to show anything.
@@ -137,7 +140,7 @@ class _Timetable:
 
 def _killed(chance: random.Random, seconds: float, roles: Mapping[str, Sequence[str]]) -> list[str]:
     """Return the role of each kill; those that take longest to come back first, while there is room."""
-    least = max(1, int(seconds / 200))
+    least = max(1, int(seconds / SECONDS_PER_KILL_OF_A_ROLE))
     killed = [role for role in roles for _ in range(least)]
     quick = [role for role in roles if role not in _RECOVERY]
     killed += [chance.choice(quick) for _ in range(round(seconds / SECONDS_PER_KILL) - len(killed))]

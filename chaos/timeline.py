@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Plot
 
 from chaos.history import ACKNOWLEDGED, Call
-from chaos.schedule import CLIENTS, FULL, KILL, STORE, Fault
+from chaos.schedule import CLIENTS, FULL, KILL, KINDS, STORE, Fault
 
 STYLE: Any = {
     "svg.hashsalt": "beers",  # the same run makes the same file
@@ -26,7 +26,13 @@ STYLE: Any = {
     "legend.frameon": False,
     "figure.facecolor": "white",  # readable on a dark page too
 }
-COLOURS = ("tab:red", "tab:orange", "tab:purple", "tab:brown", "tab:pink", "tab:olive", "tab:cyan", "tab:gray")
+COLOURS = dict(
+    zip(
+        KINDS,
+        ("tab:red", "tab:blue", "tab:purple", "tab:brown", "tab:pink", "tab:olive", "tab:orange", "tab:gray"),
+        strict=True,
+    )
+)
 SHORTEST = 0.25
 """Seconds as wide as which a band is drawn at least."""
 
@@ -106,9 +112,10 @@ def _latency(axes: Axes, seconds: Sequence[Second]) -> None:
 
 
 def _bands(axes: Axes, faults: Sequence[Fault], others: Sequence[Axes]) -> None:
-    kinds = sorted({fault.kind for fault in faults})
+    kinds = [kind for kind in KINDS if any(fault.kind == kind for fault in faults)]
     rows = sorted({fault.target for fault in faults}, key=lambda target: (target in {CLIENTS, STORE}, target))
-    for kind, colour in zip(kinds, COLOURS, strict=False):
+    for kind in kinds:
+        colour = COLOURS[kind]
         mine = [fault for fault in faults if fault.kind == kind]
         axes.barh(
             [rows.index(fault.target) for fault in mine],

@@ -1,7 +1,7 @@
 """What the evidence says, in the terms of Jepsen's checkers of sets and registers. Pure: it reads nothing itself."""
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -74,7 +74,8 @@ class Evidence:
         head: The head of the log after these.
         watched: What each watcher and each bare queue was told, in that order, repeats included.
         effects: The events whose effects each consumer of a subscriber has committed, in that order.
-        strict: Those of these consumers that work in the order of the log.
+        strict: Those of these consumers that work in the order of the log. An event whose handler fails, in a database
+            without room for instance, is overtaken by those of other beers: what is promised is the order of each beer.
         incidents: What went wrong in the eyes of others, one sentence each.
     """
 
@@ -180,7 +181,7 @@ def judge(evidence: Evidence) -> Verdict:
         verdict.found("effects_missing", _missing(name, told, log, "has no effect of"))
         verdict.found("effects_repeated", _repeated(name, told))
         if name in evidence.strict:
-            verdict.found("out_of_order", _out_of_order(name, told))
+            verdict.found("out_of_order", _out_of_order(name, told, log.beer_of))
         verdict.found("unexpected", _invented(name, told, log))
     if not verdict.acknowledged:
         verdict.problems.append("nothing was acknowledged: the run shows nothing")
@@ -216,6 +217,7 @@ class _Log:
         self.states: dict[tuple[int, int], Beer] = {}
         self.beers: dict[int, Beer] = {}
         self.broken: set[int] = set()
+        self._beer_ids = {event.position: event.beer_id for event in events}
         self.ever_removed = {event.beer_id for event in events if event.type == "BeerRemoved"}
         for event in events:
             self.caused[event.request_id].append(event)
@@ -225,6 +227,10 @@ class _Log:
         """Return the name of a beer at one of its versions; nobody's if it never had that one."""
         state = self.states.get((beer_id, version))
         return state.name if state else ""
+
+    def beer_of(self, position: int) -> int | None:
+        """Return the beer of the event at a position."""
+        return self._beer_ids.get(position)
 
     def _fold(self, event: Event) -> None:
         before = self.beers.get(event.beer_id)
@@ -367,12 +373,16 @@ def _missing(name: str, told: Iterable[Told], log: _Log, verb: str) -> Iterator[
             yield f"{name} {verb} the event at {event.position}"
 
 
-def _out_of_order(name: str, told: Iterable[Told]) -> Iterator[str]:
-    latest = 0
+def _out_of_order(
+    name: str, told: Iterable[Told], group: Callable[[int], object] = lambda _position: None
+) -> Iterator[str]:
+    """Find the positions that came after a later one of the same *group*."""
+    latest: dict[object, int] = defaultdict(int)
     for position in dict.fromkeys(position for position, _ in told):
-        if position < latest:
-            yield f"{name} was told of the event at {position} for the first time after that at {latest}"
-        latest = max(latest, position)
+        mine = group(position)
+        if position < latest[mine]:
+            yield f"{name} was told of the event at {position} for the first time after that at {latest[mine]}"
+        latest[mine] = max(latest[mine], position)
 
 
 def _repeated(name: str, told: Iterable[Told]) -> Iterator[str]:

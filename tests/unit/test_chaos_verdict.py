@@ -225,6 +225,22 @@ def test_an_effect_that_is_missing_or_came_twice_or_out_of_order_is_found(
     assert found(judge(replace(GOOD, effects=effects))) == problem
 
 
+def test_a_subscriber_in_log_order_whose_handler_fails_may_go_on_with_other_beers() -> None:
+    other = Event(1, 2, 1, "BeerAdded", "other", {"name": "O"})
+    events = [other, *(replace(event, position=event.position + 1) for event in EVENTS)]
+    told = [(event.position, event.request_id) for event in events]
+    evidence = replace(
+        GOOD,
+        calls=[*CALLS, call("add", 0, {"name": "O"}, (2, 1, "O"), request_id="other")],
+        events=events,
+        beers=dict(GOOD.beers) | {2: Beer(2, "O", "", None, 1, removed=False)},
+        head=6,
+        watched={"watcher": told},
+    )
+    assert judge(replace(evidence, effects={"strict": [*told[1:], told[0]]})).ok
+    assert found(judge(replace(evidence, effects={"strict": [told[0], *reversed(told[1:])]}))) == {"out_of_order": 4}
+
+
 def test_what_others_found_makes_the_verdict_bad() -> None:
     assert judge(replace(GOOD, incidents=["the bridge ended"])).problems == ["the bridge ended"]
 
