@@ -18,10 +18,11 @@ from chaos.schedule import SHORTEST  # noqa: E402
 from chaos.stage import ROOT, Cast  # noqa: E402
 
 LONG = 600.0
+EXIT_INTERRUPTED = 130
 
 
 def main() -> int:
-    """Run it once; the exit status is 0 only if all is well."""
+    """Run it once; the exit status is 0 only if all is well, and 1 if it is not."""
     parser = argparse.ArgumentParser(prog="python -m chaos", allow_abbrev=False, description=__doc__)
     parser.add_argument("--seed", type=int, help="decides what is done and when; drawn and printed if it is not given")
     parser.add_argument("--seconds", type=float, help=f"how long it lasts ({LONG:g}; {SHORTEST:g} with --short)")
@@ -53,7 +54,11 @@ def main() -> int:
     # A supervisor's signal takes down what was started, as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     say(f"seed {seed}, {options.seconds:g} s, {options.cast.store}; files in {folder}")
-    result = run(options, folder.resolve(), say)
+    try:
+        result = run(options, folder.resolve(), say)
+    except KeyboardInterrupt:
+        say("interrupted; everything that was started has been stopped")
+        return EXIT_INTERRUPTED
     (folder / "result.json").write_text(json.dumps(report.document(options, result), indent=1), encoding="utf-8")
     say(report.table(options, result))
     print(report.line(options, result), flush=True)

@@ -71,7 +71,7 @@ def test_what_is_refused_is_reset_until_it_is_healed(link: Link) -> None:
         link.refuse()
         with pytest.raises(ConnectionResetError):
             connection.recv(1)
-    with connect(link) as connection, pytest.raises(OSError):  # noqa: PT011 - which one depends on the moment
+    with pytest.raises(OSError), connect(link) as connection:  # noqa: PT011 - which one depends on the moment
         trip(connection)
     link.heal()
     with connect(link) as connection:
