@@ -53,15 +53,20 @@ class SmallDisk:
 
     def fill(self) -> None:
         """Write a file that takes all the room that there is."""
+        room = os.statvfs(self._folder)
+        piece = room.f_bavail * room.f_frsize
+        taken = 0
         with self._ballast.open("wb", buffering=0) as ballast:
-            room = os.statvfs(self._folder)
-            try:
-                os.posix_fallocate(ballast.fileno(), 0, max(1, room.f_bavail * room.f_frsize))
-                while True:
-                    os.pwrite(ballast.fileno(), bytes(_PIECE), os.fstat(ballast.fileno()).st_size)
-            except OSError as error:
-                if error.errno != errno.ENOSPC:
-                    raise
+            # Others write meanwhile: what is there no more cannot be taken in one piece.
+            while piece >= _PIECE:
+                try:
+                    os.posix_fallocate(ballast.fileno(), taken, piece)
+                except OSError as error:
+                    if error.errno != errno.ENOSPC:
+                        raise
+                    piece //= 2
+                else:
+                    taken += piece
 
     def free(self) -> None:
         """Delete that file."""
