@@ -423,7 +423,9 @@ def test_an_event_that_waits_is_done_when_its_type_is_not_wanted_any_more(start:
         )
         connection.execute(text(row), {"me": "choosy.on_added"})
     followed.add(2)
-    eventually(lambda: followed.wire.channel.queue_purge("evt-beers--choosy.on_added") == 2)
+    queue = "evt-beers--choosy.on_added"
+    eventually(lambda: followed.wire.channel.queue_declare(queue, passive=True).message_count == 2)
+    followed.wire.channel.queue_purge(queue)
     followed.start("Turned")
     followed.call("remove", beer_id=2)
     followed.await_effects(3)
