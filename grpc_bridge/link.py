@@ -219,7 +219,9 @@ class Link:
                 raise
             self.drop("the connection broke")  # aiormq cancels its own tasks then
             raise LinkLost from error
-        except (AMQPError, OSError, RuntimeError) as error:
+        except Exception as error:
+            if not _is_loss(error):
+                raise
             self.drop(f"the connection broke: {error!r}")
             raise LinkLost from error
 
@@ -251,8 +253,9 @@ async def open_link(
             await connection.connect()
             overdue.cancel()
             await link.start(reply_queue, reply_to, on_reply)
-    except (TimeoutError, AMQPError, OSError, RuntimeError, StopAsyncIteration) as error:
-        # The last is what aiormq raises if the broker, on its way down or up, has closed the connection at once.
+    except Exception as error:
+        if not _is_loss(error):
+            raise
         link.drop("it could not be opened")
         raise LinkLost(str(error) or type(error).__name__) from error
     except asyncio.CancelledError as error:
@@ -291,6 +294,15 @@ def _when_closed(resource: aiormq.Connection | AbstractChannel, tell: Callable[[
         tell(str(error) or type(error).__name__ if error else "without a reason")
 
     resource.closing.add_done_callback(closed)
+
+
+def _is_loss(error: Exception) -> bool:
+    """Tell whether *error* is how aiormq tells of a lost connection.
+
+    A connection that is closed at once, as by a broker on its way down or up, is StopAsyncIteration there, and one that
+    ends without a reason a bare Exception.
+    """
+    return isinstance(error, AMQPError | OSError | RuntimeError | StopAsyncIteration) or type(error) is Exception
 
 
 def _is_cancelled() -> bool:

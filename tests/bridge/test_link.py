@@ -25,6 +25,24 @@ async def test_a_wait_that_the_library_cancels_is_a_lost_connection_and_not_our_
     assert lost.closed.done()
 
 
+async def test_a_wait_that_the_library_ends_without_a_reason_is_a_lost_connection() -> None:
+    lost = link()
+    given_up: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    given_up.set_exception(Exception())
+    with pytest.raises(LinkLost):
+        await lost._answered(given_up)
+    assert lost.closed.done()
+
+
+async def test_a_mistake_of_our_own_is_not_taken_for_a_lost_connection() -> None:
+    ours = link()
+    mistaken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    mistaken.set_exception(TypeError())
+    with pytest.raises(TypeError):
+        await ours._answered(mistaken)
+    assert not ours.closed.done()
+
+
 async def test_a_wait_that_we_cancel_ends() -> None:
     ours = link()
     waiting = asyncio.ensure_future(ours._answered(asyncio.get_running_loop().create_future()))
