@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test test-pythons check static fmt lint types imports proto generated contract contracted buf lock locked clean bench bench-full
+.PHONY: help run test test-pythons check static fmt lint types imports proto generated contract contracted buf lock locked clean bench bench-full chaos
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s%s\n", $$1, $$2 }' Makefile
@@ -52,6 +52,11 @@ bench: $(VENV)/dev.stamp ## compare with gRPC and Nameko alone, about ten minute
 
 bench-full: $(VENV)/dev.stamp ## the same, longer, and with a million beers: an hour or so
 	@exec $(BIN)/python -m benchmarks.compare --full $(ARGS)
+
+# ── Breaking ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+chaos: $(VENV)/dev.stamp ## take everything away from the product for ten minutes, and look what is lost (ARGS="--seed 7", --help)
+	@exec $(BIN)/python -m chaos $(ARGS)
 
 # ── Static checks ────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from beers_cli import packages, processes
@@ -22,10 +22,23 @@ class PostgreSQLNode:
 
     PostgreSQL refuses to be root, so root runs it as the user `postgres` that its package makes. fsync stays on: what
     the tests see is what users get.
+
+    Args:
+        say: Takes lines for people, of what takes long.
+        folder: An empty folder for the cluster; without it a temporary one, which `stop` throws away.
+        settings: More of the server's settings, as name=value.
     """
 
-    def __init__(self, say: Callable[[str], None] = lambda _line: None) -> None:
+    def __init__(
+        self,
+        say: Callable[[str], None] = lambda _line: None,
+        *,
+        folder: Path | None = None,
+        settings: Sequence[str] = (),
+    ) -> None:
         self._say = say
+        self._given = folder
+        self._settings = settings
         self._server: subprocess.Popen[bytes] | None = None
         self._folder = Path()
         self._programs = Path()
@@ -37,12 +50,26 @@ class PostgreSQLNode:
         """The pid of the server, the parent of all its processes, while it runs."""
         return self._server.pid if self._server is not None and self._server.poll() is None else None
 
+    @property
+    def log(self) -> Path:
+        """The server's own log."""
+        return self._folder / "server.log"
+
+    @property
+    def process(self) -> "subprocess.Popen[bytes]":
+        """The server process; only once it was started."""
+        if self._server is None:
+            raise RuntimeError("the private PostgreSQL was not started")
+        return self._server
+
     def start(self) -> None:
         """Make the cluster, start the server and wait until it takes connections; about three seconds."""
         self._programs = _programs(self._say)
         root = os.geteuid() == 0
         # Root's own temporary folder may be closed to the user postgres.
-        self._folder = Path(tempfile.mkdtemp(prefix="beers-postgres-", dir="/tmp" if root else None))  # noqa: S108
+        self._folder = self._given or Path(
+            tempfile.mkdtemp(prefix="beers-postgres-", dir="/tmp" if root else None)  # noqa: S108
+        )
         if root:
             owner = pwd.getpwnam("postgres")
             os.chown(self._folder, owner.pw_uid, owner.pw_gid)
@@ -50,18 +77,26 @@ class PostgreSQLNode:
         # Only a crash of the machine could lose what this does not sync, and with the machine goes the test.
         self._run("initdb", "-D", str(data), "-U", "beers", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
         self.port = processes.free_port()
-        with (self._folder / "server.log").open("wb") as output:
-            self._server = server = processes.start(
-                _as_owner(
-                    self._programs / "postgres",
-                    *("-D", str(data), "-p", str(self.port), "-c", "listen_addresses=127.0.0.1"),
-                    *("-c", "unix_socket_directories=", "-c", "max_connections=100"),
-                ),
+        self._wait(self.begin())
+
+    def begin(self) -> "subprocess.Popen[bytes]":
+        """Start the server on the cluster that is there, without waiting until it takes connections."""
+        settings = (
+            f"port={self.port}",
+            "listen_addresses=127.0.0.1",
+            "unix_socket_directories=",
+            "max_connections=100",
+            *self._settings,
+        )
+        arguments = [argument for setting in settings for argument in ("-c", setting)]
+        with self.log.open("ab") as output:
+            self._server = processes.start(
+                _as_owner(self._programs / "postgres", "-D", str(self._folder / "data"), *arguments),
                 environment=dict(os.environ),
                 folder=self._folder,
                 output=output,
             )
-        self._wait(server)
+        return self._server
 
     def url(self) -> str:
         """Make a fresh database and return its URL for SQLAlchemy."""
@@ -78,7 +113,7 @@ class PostgreSQLNode:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     self._server.wait(20)
             processes.stop(self._server, 5)
-        if self._folder != Path():
+        if self._given is None and self._folder != Path():
             shutil.rmtree(self._folder)
 
     def _wait(self, server: "subprocess.Popen[bytes]") -> None:
@@ -88,7 +123,7 @@ class PostgreSQLNode:
                 break
             with contextlib.suppress(subprocess.TimeoutExpired):
                 server.wait(0.05)
-                raise RuntimeError((self._folder / "server.log").read_text())
+                raise RuntimeError(self.log.read_text())
             if time.monotonic() > deadline:
                 raise RuntimeError("PostgreSQL does not listen")
         # It listens before it takes clients; this one is let in when it does.

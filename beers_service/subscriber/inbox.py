@@ -5,6 +5,7 @@ it, there is a row per event; a row that says no more than the mark is deleted. 
 disorder of the moment.
 """
 
+import os
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -70,6 +71,10 @@ Index("beers_inbox_by_state", events.c.consumer, events.c.state, events.c.beer_i
 _SCAN = 10_000
 """How many rows are looked at in one go."""
 
+_turns: dict[str, Lock] = {}
+"""Whose turn it is to write to each file of SQLite's, among the inboxes of this process: a handler whose transactions
+follow each other closely would leave no moment to one that polls for the file."""
+
 
 @dataclass(frozen=True, slots=True)
 class Life:
@@ -98,9 +103,13 @@ class Inbox:
         self._consumer = consumer
         self._mine = events.c.consumer == consumer
         self._me = consumers.c.consumer == consumer
-        # SQLite has one writer at a time: who waits for it here does not poll for it there.
-        self._turn: Any = Lock() if engine.dialect.name == "sqlite" else nullcontext()
+        # SQLite has one writer at a time: who waits for it here does not poll for it there. Those of one inbox wait for
+        # each other first, and so several inboxes with one file take turns however many wait in each.
+        self._turn: Any = nullcontext()
+        self._turn_at_file: Any = nullcontext()
         if engine.dialect.name == "sqlite":
+            self._turn = Lock()
+            self._turn_at_file = _turns.setdefault(os.path.realpath(engine.url.database or ""), Lock())
             listen(engine, "before_cursor_execute", _require_transaction)
 
     def prepare(self) -> None:
@@ -129,7 +138,7 @@ class Inbox:
         """Begin a transaction that commits at the end of the block and is undone if the block raises."""
         committing = False
         try:
-            with self._turn, writing(self._engine) as connection:
+            with self._turn, self._turn_at_file, writing(self._engine) as connection:
                 begun = connection.get_transaction()
                 yield connection
                 if connection.get_transaction() is not begun or begun is None or not begun.is_active:

@@ -46,6 +46,10 @@ class Process:
     def text(self) -> str:
         return self.output.read_text()
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def lines(self) -> list[dict[str, Any]]:
         """Return what the process logged."""
         return [json.loads(line) for line in self.text.splitlines() if line.startswith("{")]

@@ -118,6 +118,22 @@ class Disorderly:
         note(event, connection)
 
 
+class Twice:
+    """Follows twice, in either order, with both inboxes in one database."""
+
+    name = "twice"
+
+    @subscribe(database=DATABASE, born="beginning", order="strict", patience=1.0)
+    def in_order(self, event: dict[str, Any], connection: Connection) -> None:
+        """Note *event* as that of the beer 1."""
+        note(event | {"beer_id": 1}, connection)
+
+    @subscribe(database=DATABASE, born="beginning", patience=1.0)
+    def in_any(self, event: dict[str, Any], connection: Connection) -> None:
+        """Note *event* as that of the beer 2."""
+        note(event | {"beer_id": 2}, connection)
+
+
 class Orderly:
     """Follows in the order of the log, from the beginning."""
 

@@ -4,6 +4,7 @@ import signal
 import time
 
 import pytest
+from sqlalchemy import text
 
 from beers_cli.rabbitmq import RabbitMQNode
 
@@ -125,3 +126,22 @@ def test_a_stop_does_not_wait_for_a_catalogue_that_is_away(start: Start, followe
     began = time.monotonic()
     assert process.stop() == 0
     assert time.monotonic() - began < 3
+
+
+def test_of_two_handlers_with_one_file_of_sqlite_neither_keeps_the_other_from_writing(
+    start: Start, followed: Followed
+) -> None:
+    start()
+    followed.call("add_many", beers=[{"name": f"Punk {number}"} for number in range(400)])
+    followed.start("Twice")
+
+    def counts() -> dict[int, int]:
+        if not followed.effects():
+            return {}
+        with followed.engine.connect() as connection:
+            rows = connection.execute(text("SELECT beer_id, count(*) FROM effects GROUP BY beer_id"))
+            return {row[0]: row[1] for row in rows}
+
+    eventually(lambda: 400 in counts().values())
+    assert min(counts().get(beer_id, 0) for beer_id in (1, 2)) > 100
+    eventually(lambda: counts() == {1: 400, 2: 400})

@@ -1,0 +1,255 @@
+"""Everything that a run needs: processes, connections, disk, stores, each made, started and taken down again."""
+
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Engine, select
+
+from beers_cli import processes
+from beers_cli.rabbitmq import RabbitMQNode
+from beers_service import admin
+from beers_service.store import schema
+from beers_service.store.engine import connect, reading
+from beers_service.subscriber.inbox import consumers
+from chaos import following, parts
+from chaos.disk import Disk, FileSizeLimit, SmallDisk
+from chaos.parts import BrokerPart, DatabasePart, Part, Program
+from chaos.proxy import Link, Proxy
+from chaos.schedule import Targets
+from tests.nodes import PostgreSQLNode
+
+ROOT = Path(__file__).parents[1]
+START_PATIENCE = 60.0
+SQLITE_DISK, POSTGRESQL_DISK = 256, 768
+"""Size of the small disk, in MiB: room for the longest run, and no more."""
+
+POSTGRESQL_SETTINGS = ("max_wal_size=64MB", "min_wal_size=32MB")
+"""So that its own log does not fill the disk."""
+
+SETTINGS = {"HEARTBEAT": "3", "LOG_FORMAT": "json", "LOG_LEVEL": "INFO"}
+"""What is configured otherwise than by default: silent peers are noticed within the shorter faults."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """What a run is made with.
+
+    Attributes:
+        store: ``sqlite`` or ``postgresql``.
+        services: How many processes of the service.
+        bridges: How many bridges.
+    """
+
+    store: str
+    services: int
+    bridges: int
+
+    def roles(self) -> dict[str, tuple[str, ...]]:
+        """Return the names of the parts, by role."""
+        return {
+            "service": tuple(f"service-{number}" for number in range(1, self.services + 1)),
+            "bridge": tuple(f"bridge-{number}" for number in range(1, self.bridges + 1)),
+            "rabbitmq": ("rabbitmq",),
+            "subscriber": ("subscriber",),
+            **({"postgresql": ("postgresql",)} if self.store == "postgresql" else {}),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What stands while a run lasts.
+
+    Attributes:
+        parts: The processes, by name.
+        links: The connections that pass through the proxy, by name.
+        disk: The disk of the store; None if it cannot be filled, for a reason that was said.
+        addresses: Where the bridges listen.
+        amqp_uri: The broker, not through the proxy.
+        database_url: The store, not through the proxy.
+        store: The same, as an engine.
+        follower: The database of the subscriber, likewise.
+        targets: What faults can be done to.
+    """
+
+    parts: dict[str, Part]
+    links: dict[str, Link]
+    disk: Disk | None
+    addresses: tuple[str, ...]
+    amqp_uri: str
+    database_url: str
+    store: Engine
+    follower: Engine
+    targets: Targets
+
+    def head(self) -> int:
+        """Return the position of the last event."""
+        with reading(self.store) as connection:
+            return int(connection.execute(select(schema.log_head.c.position)).scalar_one())
+
+    def is_quiet(self) -> bool:
+        """Tell whether the bus has all events, and the subscriber has had their effects."""
+        head = self.head()
+        with reading(self.store) as connection:
+            relayed = int(connection.execute(select(schema.relay.c.position)).scalar_one())
+        with reading(self.follower) as connection:
+            marks = list(connection.execute(select(consumers.c.mark)).scalars())
+        return relayed == head and marks == [head, head]
+
+
+@contextmanager
+def staged(cast: Cast, folder: Path, say: Callable[[str], None]) -> Iterator[Stage]:
+    """Start everything; logs go to *folder*, all other files away at the end.
+
+    Raises:
+        RabbitMQError: If there is no RabbitMQ here.
+        RuntimeError: If a part does not start.
+    """
+    with ExitStack() as stack:
+        # PostgreSQL runs as a user of its own, who cannot enter everybody's folders.
+        scratch = Path(tempfile.mkdtemp(prefix="beers-chaos-", dir="/tmp"))
+        stack.callback(shutil.rmtree, scratch, ignore_errors=True)
+        scratch.chmod(0o711)
+        proxy = Proxy()
+        stack.callback(proxy.close)
+        say("starting RabbitMQ")
+        broker = BrokerPart(RabbitMQNode(scratch / "rabbitmq", say=say))
+        stack.callback(_keep, scratch / "rabbitmq" / "log", folder / "rabbitmq-log")
+        stack.callback(broker.stop)
+        broker.node.start()
+        links = {
+            f"{role} to rabbitmq": proxy.link(lambda: broker.node.port) for role in ("service", "bridge", "subscriber")
+        }
+        disk_folder = scratch / "store"
+        disk_folder.mkdir()
+        disk: Disk | None = SmallDisk.mount(disk_folder, POSTGRESQL_DISK if cast.store == "postgresql" else SQLITE_DISK)
+        if disk is not None:
+            stack.callback(disk.close)
+        found: dict[str, Part] = {"rabbitmq": broker}
+        direct, through, follower_url = _stores(cast, disk_folder, scratch, found, links, proxy, stack, say)
+        if disk is None:
+            disk = _limits(cast, found, say)
+        say("making the store")
+        admin.migrate(direct)
+        ports = [processes.free_port() for _ in range(cast.bridges)]
+        environment = _environment(folder)
+        uri = broker.node.uri
+        roles = cast.roles()
+        for name in roles["service"]:
+            own = {"DATABASE_URL": through, "AMQP_URI": _through(uri, links["service to rabbitmq"])}
+            found[name] = Program("service", name, ["beers_service"], environment | own, folder)
+        for name, port in zip(roles["bridge"], ports, strict=True):
+            own = {"PORT": str(port), "AMQP_URI": _through(uri, links["bridge to rabbitmq"])}
+            found[name] = Program("bridge", name, ["grpc_bridge"], environment | own, folder)
+        own = {
+            following.DATABASE: follower_url,
+            "AMQP_URI": _through(uri, links["subscriber to rabbitmq"]),
+        }
+        found["subscriber"] = Program(
+            "subscriber",
+            "subscriber",
+            ["beers_service", "--service", "chaos.following:Follower"],
+            environment | own,
+            folder,
+        )
+        follower = connect(follower_url)
+        stack.callback(follower.dispose)
+        following.prepare(follower)
+        store = connect(direct)
+        stack.callback(store.dispose)
+        if cast.store == "sqlite":
+            stack.callback(_keep, disk_folder, folder / "store")
+        for name in (*roles["bridge"], *roles["service"], "subscriber"):
+            say(f"starting {name}")
+            stack.callback(found[name].stop)
+            found[name].begin()
+        yield Stage(
+            parts=found,
+            links=links,
+            disk=disk,
+            addresses=tuple(f"127.0.0.1:{port}" for port in ports),
+            amqp_uri=uri,
+            database_url=direct,
+            store=store,
+            follower=follower,
+            targets=Targets(roles, tuple(links), disk is not None),
+        )
+
+
+def _stores(
+    cast: Cast,
+    disk_folder: Path,
+    scratch: Path,
+    found: dict[str, Part],
+    links: dict[str, Link],
+    proxy: Proxy,
+    stack: ExitStack,
+    say: Callable[[str], None],
+) -> tuple[str, str, str]:
+    """Return the URLs of the store, directly and as the service reaches it, and that of the subscriber's database."""
+    if cast.store == "sqlite":
+        url = f"sqlite:///{disk_folder / 'beers.db'}"
+        return url, url, f"sqlite:///{scratch / 'follower.db'}"
+    say("starting PostgreSQL")
+    cluster = disk_folder / "cluster"
+    cluster.mkdir()
+    node = PostgreSQLNode(say, folder=cluster, settings=POSTGRESQL_SETTINGS)
+    stack.callback(node.stop)
+    node.start()
+    found["postgresql"] = DatabasePart(node)
+    links["service to postgresql"] = link = proxy.link(lambda: node.port)
+    direct = node.url()
+    return (
+        direct,
+        direct.replace(f":{node.port}/", f":{link.port}/"),
+        node.url().replace(f":{node.port}/", f":{link.port}/"),
+    )
+
+
+def _limits(cast: Cast, found: dict[str, Part], say: Callable[[str], None]) -> Disk | None:
+    if cast.store != "sqlite" or not FileSizeLimit.possible():
+        say("no full disk: a small disk cannot be mounted here, which takes root, and nothing else will do")
+        return None
+    say("no small disk can be mounted here, which takes root: the service's files may not grow instead")
+    return FileSizeLimit(lambda: [pid for part in found.values() if part.role == "service" for pid in part.pids()])
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """Return our environment without what would configure the product otherwise than by default, and `SETTINGS`."""
+    names = set(re.findall(r"\$\{(\w+)", (ROOT / "config.yaml").read_text(encoding="utf-8")))
+    kept = {name: value for name, value in os.environ.items() if name not in names}
+    return (
+        kept
+        | SETTINGS
+        | {
+            "PYTHONPATH": str(ROOT),
+            "BEERS_CONFIG": str(ROOT / "config.yaml"),
+            "BEERS_CHAOS_RUN": folder.name,
+        }
+    )
+
+
+def _through(uri: str, link: Link) -> str:
+    return re.sub(r":\d+/", f":{link.port}/", uri)
+
+
+def _keep(source: Path, target: Path) -> None:
+    """Copy what a run has left, for whoever wants to look into it."""
+    if source.exists():
+        shutil.copytree(source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("ballast", "cluster"))
+
+
+def all_alive(stage: Stage) -> bool:
+    """Tell whether every part runs."""
+    return all(parts.alive(part) for part in stage.parts.values())
+
+
+def now() -> float:
+    """Return the time of this run's clock, which its processes share."""
+    return time.monotonic()

@@ -1,0 +1,36 @@
+"""A bare queue on the exchange of the events: what the bus tells those who use nothing of ours."""
+
+import json
+
+import amqp
+from kombu.connection import Connection
+
+from beers_service.envelope import EXCHANGE
+from chaos.verdict import Told
+
+QUEUE = "chaos.tap"
+
+
+def open_tap(uri: str) -> None:
+    """Declare the queue, before the first event."""
+    channel = _connect(uri).channel()
+    channel.exchange_declare(EXCHANGE, "topic", durable=True, auto_delete=False)
+    channel.queue_declare(QUEUE, durable=True, auto_delete=False)
+    channel.queue_bind(QUEUE, EXCHANGE, "#")
+    channel.connection.close()
+
+
+def drain(uri: str) -> list[Told]:
+    """Return everything that has come, in that order."""
+    connection = _connect(uri)
+    channel = connection.channel()
+    told: list[Told] = []
+    while (message := channel.basic_get(QUEUE, no_ack=True)) is not None:
+        event = json.loads(message.body)
+        told.append((event["position"], event["request_id"]))
+    connection.close()
+    return told
+
+
+def _connect(uri: str) -> amqp.Connection:
+    return Connection(uri, heartbeat=0, connect_timeout=10).transport.establish_connection()
