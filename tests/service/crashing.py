@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import beers_service.__main__ as runner  # first of all: it makes the standard library green
 from beers_service import dependencies
-from beers_service.ports import StoredEvent
+from beers_service.ports import EventRecord
 from beers_service.publisher import AmqpPublisher
 from beers_service.store.event_log import SqlEventLog, SqlTransaction
 from beers_service.store.relay_cursor import SqlRelayCursor
@@ -42,7 +42,7 @@ class CrashingLog(SqlEventLog):
 class CrashingPublisher(AmqpPublisher):
     """Crashes when the broker has half of a window."""
 
-    def publish(self, events: Iterable[StoredEvent]) -> None:
+    def publish(self, events: Iterable[EventRecord]) -> None:
         window = list(events)
         if len(window) > 1:
             super().publish(window[: len(window) // 2])
