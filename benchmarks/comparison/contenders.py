@@ -210,6 +210,18 @@ def grpc_echo(ground: Ground) -> Server:
     return ground.once("grpc_echo", start)
 
 
+def grpc_echo_per_core(ground: Ground) -> Server:
+    """Start as many bare gRPC servers on one port as a product has bridges."""
+
+    def start() -> Server:
+        port = processes.free_port()
+        for number in range(grounds.BRIDGES):
+            ground.echo(f"grpc_echo-{number + 1}", "benchmarks.contenders.grpc_echo", str(port), "shared")
+        return Server(f"127.0.0.1:{port}")
+
+    return ground.once("grpc_echo_per_core", start)
+
+
 def nameko_grpc(ground: Ground) -> Server:
     """Start the service of nameko-grpc."""
 
@@ -236,6 +248,11 @@ def nameko_rpc(ground: Ground) -> str:
 def sqlite(ground: Ground) -> Product:
     """Start the product on SQLite, synchronous=FULL, as it comes."""
     return ground.product("sqlite")
+
+
+def one_bridge(ground: Ground) -> Product:
+    """Start the product on SQLite with a single bridge, whatever the number of cores."""
+    return ground.product("one-bridge", bridges=1)
 
 
 def quiet(ground: Ground) -> Product:

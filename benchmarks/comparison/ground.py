@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -33,7 +33,11 @@ WINDOW = 0.4
 IDLE = 0.10
 """Of one core: what all the idle servers together may take, with their heartbeats, timers and vacuums."""
 
+BRIDGES = len(os.sched_getaffinity(0))
+"""How many bridges a product has: one keeps at most one core busy, as every Python process."""
+
 LOOK_EVERY = 0.05
+_SOCKETS = ("/proc/net/tcp", "/proc/net/tcp6")  # gRPC listens on an address of version 4 by one of version 6
 Kept = TypeVar("Kept")
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -44,19 +48,19 @@ class NotMeasurable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """A service and a bridge on a store of their own, as README's "Operating it" starts them.
+    """A service and bridges on a store of their own, as README's "Operating it" starts them.
 
     Attributes:
-        address: Where the bridge listens.
+        address: Where the bridges listen.
         amqp_uri: Where the service consumes.
         database_url: The store.
-        pids: The processes, by name.
+        pids: The processes of each kind, by its name.
     """
 
     address: str
     amqp_uri: str
     database_url: str
-    pids: Mapping[str, int]
+    pids: Mapping[str, Sequence[int]]
 
     def head(self) -> int:
         """Return the position of the last event that the store holds."""
@@ -68,8 +72,8 @@ class Product:
             engine.dispose()
 
     def peaks(self) -> dict[str, float]:
-        """Return how much memory each process has had at most (VmHWM), in MiB."""
-        return {name: peak(pid) for name, pid in self.pids.items()}
+        """Return how much memory a process of each kind has had at most (VmHWM), in MiB."""
+        return {name: max(map(peak, pids)) for name, pids in self.pids.items()}
 
 
 def peak(pid: int) -> float:
@@ -156,21 +160,23 @@ class Ground:
                 raise NotMeasurable(f"{name} does not start: {lines[-1] if lines else 'it says nothing'}")
             time.sleep(LOOK_EVERY)
 
-    def product(self, name: str, database_url: str = "", **settings: str) -> Product:
-        """Return the service and the bridge of that *name*, on SQLite unless a database is given."""
+    def product(self, name: str, database_url: str = "", bridges: int = BRIDGES, **settings: str) -> Product:
+        """Return the service and the bridges of that *name*, on SQLite unless a database is given."""
 
         def start() -> Product:
             port = processes.free_port()
             url = database_url or f"sqlite:///{self.folder / f'{name}.db'}"
             uri = self.broker(name)
-            chosen = {"AMQP_URI": uri, "DATABASE_URL": url, "PORT": str(port), **settings}
+            chosen = {"AMQP_URI": uri, "DATABASE_URL": url, "PORT": str(port), "REUSE_PORT": "true", **settings}
             if make_url(url).drivername != "sqlite":
                 client(["-m", "beers_cli", "admin", "migrate"], settings=chosen)
             service = self.server(f"{name}-service", "beers_service", **chosen)
-            bridge = self.server(f"{name}-bridge", "grpc_bridge", **chosen)
+            several = [self.server(f"{name}-bridge-{number + 1}", "grpc_bridge", **chosen) for number in range(bridges)]
+            _await_listeners(port, bridges)
             address = f"127.0.0.1:{port}"
             client(["-m", "beers_cli", "health", "--wait", str(START_PATIENCE), "--address", address])
-            return Product(address, uri, url, {"service": service.pid, "bridge": bridge.pid})
+            pids = {"service": [service.pid], "bridge": [bridge.pid for bridge in several]}
+            return Product(address, uri, url, pids)
 
         return self.once(name, start)
 
@@ -222,6 +228,16 @@ class Ground:
             self._broker.stop()
         if self._postgresql is not None:
             self._postgresql.stop()
+
+
+def _await_listeners(port: int, number: int) -> None:
+    """Wait until so many sockets listen on *port*: health asks one of those that share it, and not which."""
+    deadline = time.monotonic() + START_PATIENCE
+    listening = re.compile(rf"^ *\d+: [0-9A-F]+:{port:04X} [0-9A-F]+:0000 0A ", re.MULTILINE)
+    while sum(len(listening.findall(Path(name).read_text(encoding="ascii"))) for name in _SOCKETS) < number:
+        if time.monotonic() > deadline:
+            raise NotMeasurable(f"not all of {number} bridges listen on port {port}")
+        time.sleep(LOOK_EVERY)
 
 
 def client(arguments: list[str], settings: Mapping[str, str] | None = None, patience: float = 600.0) -> str:

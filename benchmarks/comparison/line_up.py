@@ -27,7 +27,8 @@ SOME = 100
 def all_of_them() -> list[Contender]:
     """Return the contenders whose figures the ratios are made of, and those that are reported beside them."""
     return [
-        Unary("grpc_echo", "bare grpc.aio on uvloop: the ceiling", contenders.grpc_echo),
+        Unary("grpc_echo", "bare grpc.aio on uvloop: the ceiling of a process", contenders.grpc_echo),
+        Unary("grpc_echo_per_core", "the same in a process for each core", contenders.grpc_echo_per_core),
         Client(
             "nameko_rpc",
             f"stock Nameko echo, ClusterRpcProxy, {OUTSTANDING} outstanding",
@@ -62,6 +63,19 @@ def all_of_them() -> list[Contender]:
             writes=1,
         ),
         *through_the_bridge("", "SQLite", contenders.sqlite),
+        Unary(
+            "beers_add_one_bridge",
+            "durable AddBeer, SQLite, through a single bridge",
+            lambda ground: contenders.of(contenders.one_bridge(ground)),
+            writes=1,
+        ),
+        Unary(
+            "beers_get_one_bridge",
+            "GetBeer, SQLite, through a single bridge",
+            _some_behind(contenders.one_bridge),
+            ("GetBeer",),
+            GET,
+        ),
         Unary(
             "beers_add_quiet",
             "durable AddBeer, SQLite, LOG_LEVEL=WARNING",
@@ -109,16 +123,12 @@ def all_of_them() -> list[Contender]:
 
 
 def through_the_bridge(suffix: str, store: str, product: Callable[[Ground], Product]) -> list[Contender]:
-    """Return the four kinds of load on a bridge."""
+    """Return the four kinds of load on the bridges."""
 
     def empty(ground: Ground) -> Server:
         return contenders.of(product(ground))
 
-    def with_some(ground: Ground) -> Server:
-        started = product(ground)
-        ground.once(f"some in {started.database_url}", lambda: _fill(started))
-        return contenders.of(started)
-
+    with_some = _some_behind(product)
     return [
         Unary(f"beers_add{suffix}", f"durable AddBeer, {store}", empty, writes=1),
         Unary(f"beers_get{suffix}", f"GetBeer, {store}", with_some, ("GetBeer",), GET),
@@ -154,6 +164,17 @@ def _with_request(ground: Ground) -> tuple[Product, Path]:
     file = ground.folder / "add"
     file.write_bytes(payload.add_request())
     return contenders.sqlite(ground), file
+
+
+def _some_behind(product: Callable[[Ground], Product]) -> Callable[[Ground], Server]:
+    """Return what starts *product* and sees to it that there are beers to read."""
+
+    def started(ground: Ground) -> Server:
+        behind = product(ground)
+        ground.once(f"some in {behind.database_url}", lambda: _fill(behind))
+        return contenders.of(behind)
+
+    return started
 
 
 def _fill(product: Product) -> bool:
