@@ -24,14 +24,21 @@ class Inflow:
         self._connection = connection
         self._rest = b""
 
-    def drain(self) -> None:
+    def drain(self, timeout: float | None = None) -> None:
         """Wait until something comes, and hand on every frame that came with it.
 
+        Args:
+            timeout: Seconds to wait; None for as long as the time limit of the socket.
+
         Raises:
-            TimeoutError: If nothing came within the time limit of the socket.
+            TimeoutError: If nothing came in that time.
             OSError: If the connection has ended.
         """
-        chunk = self._connection.sock.recv(_READ)
+        # To ask an ended connection for its transport would connect it anew.
+        if not self._connection.connected:
+            raise ConnectionResetError("the connection has ended")
+        with self._connection.transport.having_timeout(timeout) as socket:
+            chunk = socket.recv(_READ)
         if not chunk:
             raise ConnectionResetError("the broker has closed the connection")
         data = self._rest + chunk

@@ -8,6 +8,7 @@ import amqp
 from beers_service.broker import BROKER_ERRORS, Broker, drop
 from beers_service.confirms import Confirms, Unconfirmed
 from beers_service.envelope import EXCHANGE, message, properties
+from beers_service.flows import Inflow
 from beers_service.frames import Kind
 from beers_service.ports import EventRecord, PublishingFailed
 
@@ -31,6 +32,7 @@ class AmqpPublisher:
         self._kinds: dict[str, Kind] = {}
         self._connection: amqp.Connection | None = None
         self._confirms: Confirms | None = None
+        self._inflow: Inflow | None = None
 
     def publish(self, events: Sequence[EventRecord]) -> None:
         """Publish *events* in order and return once all of them are confirmed; raises `PublishingFailed`."""
@@ -47,11 +49,11 @@ class AmqpPublisher:
 
     def keep_alive(self) -> None:
         """Exchange heartbeats while there is nothing to publish; a connection found dead is dropped."""
-        if self._connection is None:
+        if self._connection is None or self._inflow is None:
             return
         try:
             self._connection.heartbeat_tick()
-            self._connection.drain_events(timeout=0.001)
+            self._inflow.drain(timeout=0.001)
         except TimeoutError:
             return
         except BROKER_ERRORS:
@@ -62,7 +64,7 @@ class AmqpPublisher:
         """Let go of the broker without waiting for it."""
         if self._connection is not None:
             drop(self._connection)
-        self._connection = self._confirms = None
+        self._connection = self._confirms = self._inflow = None
 
     def _kind(self, name: str) -> Kind:
         """Return what all events of a type share."""
@@ -79,6 +81,7 @@ class AmqpPublisher:
         channel = self._connection.channel()
         if not self._queue:
             channel.exchange_declare(EXCHANGE, "topic", durable=True, auto_delete=False)
+        self._inflow = Inflow(self._connection)
         self._confirms = Confirms(channel)
         return self._confirms
 
@@ -86,6 +89,6 @@ class AmqpPublisher:
         deadline = time.monotonic() + CONFIRM_TIMEOUT
         while outstanding := confirms.outstanding:
             remaining = deadline - time.monotonic()
-            if remaining <= 0 or self._connection is None:
+            if remaining <= 0 or self._inflow is None:
                 raise TimeoutError(f"{outstanding} events not confirmed within {CONFIRM_TIMEOUT} s")
-            self._connection.drain_events(timeout=remaining)
+            self._inflow.drain(timeout=remaining)

@@ -1,6 +1,7 @@
 """Frames come many at a time and are handed on one by one; answers leave many at a time."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from struct import pack, unpack_from
 
@@ -31,10 +32,15 @@ class Socket:
 class Transport:
     """Keeps what is written; a full one lets others run in the middle of a write, and a broken one takes nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, chunks: list[bytes]) -> None:
+        self._socket = Socket(chunks)
         self.writes: list[bytes] = []
         self.bytes = b""
         self.full = self.broken = False
+
+    @contextmanager
+    def having_timeout(self, _timeout: float | None) -> Iterator[Socket]:
+        yield self._socket
 
     def write(self, data: bytes) -> None:
         if self.broken:
@@ -52,8 +58,7 @@ class Connection:
     frame_max = 4096
 
     def __init__(self, chunks: list[bytes] | None = None) -> None:
-        self.sock = Socket(chunks or [])
-        self.transport = Transport()
+        self.transport = Transport(chunks or [])
         self.connected = True
         self.bytes_sent = 0
         self.frames: list[tuple[int, int, bytes]] = []
