@@ -2,13 +2,15 @@
 
     python scripts/run_tests.py [--coverage] [DIRECTORY…] [-- PYTEST-ARGUMENT…]
 
-The directories never share a process because eventlet's monkey-patching and grpc.aio cannot. A directory that fails
-does not keep the next one from running. A process that a directory leaves behind is ended and counts as a failed test:
-the tests start brokers and databases, and have to stop them. The last line is always ``N passed, N failed, N skipped``.
+The directories never share a process because eventlet's monkey-patching and grpc.aio cannot. Of the whole suite, the
+tests of the service run beside all others but the end-to-end tests: they mostly wait. A directory that fails does not
+keep the next one from running. A process that a directory leaves behind is ended and counts as a failed test: the tests
+start brokers and databases, and have to stop them. The last line is always ``N passed, N failed, N skipped``.
 """
 
 import argparse
 import ctypes
+import json
 import os
 import signal
 import subprocess
@@ -16,7 +18,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Final, NoReturn, Self
@@ -26,6 +28,12 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 REPORTS: Final = ROOT / "build" / "tests"
 ORDER: Final = ("unit", "contract", "service", "bridge", "cli", "e2e")
 """The quick ones first; directories that are not named here follow."""
+
+BESIDE: Final = "service"
+"""The directory that runs beside the others of the whole suite: it takes as long as all of them."""
+
+ALONE: Final = "e2e"
+"""The directory that runs when all others are done."""
 
 DIRECTORY_SECONDS: Final = 900
 """How long one directory may take. pytest-timeout ends a test that hangs; this ends a pytest that hangs."""
@@ -74,6 +82,7 @@ def main() -> int:
     parser.add_argument(
         "--coverage", action="store_true", help="measure coverage; the whole suite has to reach the floor"
     )
+    parser.add_argument("--part-of-a-run", type=Path, metavar="FILE", help=argparse.SUPPRESS)
     parser.add_argument("directories", nargs="*", metavar="DIRECTORY", help="below tests/; all of them by default")
     own, pytest_arguments = _split(sys.argv[1:])
     arguments = parser.parse_args(own)
@@ -87,16 +96,26 @@ def main() -> int:
     for number in SIGNALS:
         signal.signal(number, _interrupt)
 
-    environment = _environment(arguments.coverage)
-    total, complaints = Outcome(), []
+    part: Path | None = arguments.part_of_a_run
+    environment = _environment(arguments.coverage, fresh=part is None)
+    total = Outcome()
+    complaints: list[str] = []
+    whole_suite = not (arguments.directories or pytest_arguments)
+    directories = arguments.directories or present
     try:
-        for directory in arguments.directories or present:
+        if whole_suite and {BESIDE, ALONE} < set(present):
+            total, complaints = _run_beside(
+                [BESIDE], [name for name in present if name not in {BESIDE, ALONE}], environment, arguments.coverage
+            )
+            directories = [ALONE]
+        for directory in directories:
             print(f"\n── tests/{directory} ──", flush=True)
             outcome, problems = _run(directory, pytest_arguments, environment, coverage=arguments.coverage)
             total += outcome
             complaints += [f"tests/{directory}: {problem}" for problem in problems]
-        whole_suite = not (arguments.directories or pytest_arguments)
-        if arguments.coverage and not _covered_enough(environment, floor=whole_suite):
+        if part is not None:
+            part.write_text(json.dumps([asdict(total), complaints]))
+        elif arguments.coverage and not _covered_enough(environment, floor=whole_suite):
             complaints.append("coverage: below the floor")
     except Interrupted as interruption:
         print(f"\nInterrupted.\n{total}", flush=True)
@@ -123,16 +142,65 @@ def _directories() -> list[str]:
     return sorted(names, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
 
 
-def _environment(coverage: bool) -> Mapping[str, str]:  # noqa: FBT001 - the only thing it depends on
+def _environment(coverage: bool, *, fresh: bool) -> Mapping[str, str]:  # noqa: FBT001 - what it is about
     """Build what the tests see: nothing of make's, since some of them call make themselves."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
     if coverage:
         directory = ROOT / "build" / "coverage"
         directory.mkdir(parents=True, exist_ok=True)
-        for old in directory.glob(".coverage*"):
-            old.unlink()
+        if fresh:
+            for old in directory.glob(".coverage*"):
+                old.unlink()
         environment["COVERAGE_FILE"] = str(directory / ".coverage")
     return environment
+
+
+def _run_beside(
+    shown: list[str],
+    other: list[str],
+    environment: Mapping[str, str],
+    coverage: bool,  # noqa: FBT001
+) -> tuple[Outcome, list[str]]:
+    """Run two parts of the suite at a time, each by a process like this one, which minds its own orphans.
+
+    Args:
+        shown: The directories whose output is printed as it comes.
+        other: Those whose output is printed afterwards.
+        environment: What the tests see.
+        coverage: Whether it is measured.
+    """
+    log = REPORTS / "beside.log"
+    results = [REPORTS / "shown.json", REPORTS / "beside.json"]
+    parts: list[subprocess.Popen[bytes]] = []
+    print(f"(beside it, and shown below: {', '.join(other)})", flush=True)
+    try:
+        with log.open("wb") as output:
+            for directories, result, stdout in ((shown, results[0], None), (other, results[1], output)):
+                result.unlink(missing_ok=True)
+                options = ["--part-of-a-run", str(result), *(["--coverage"] if coverage else [])]
+                command = [sys.executable, __file__, *options, *directories]
+                parts.append(subprocess.Popen(command, env=environment, process_group=0, stdout=stdout, stderr=stdout))
+            for part in parts:
+                part.wait()
+    except Interrupted:
+        for part in parts:
+            part.send_signal(signal.SIGINT)
+        for part in parts:
+            part.wait(2 * TEARDOWN_SECONDS)
+        raise
+    sys.stdout.buffer.write(log.read_bytes())
+    sys.stdout.flush()
+    total = Outcome()
+    complaints: list[str] = []
+    for part, result in zip(parts, results, strict=True):
+        if result.exists():
+            outcome, told = json.loads(result.read_text())
+            total += Outcome(**outcome)
+            complaints += told
+        else:
+            total += Outcome(failed=1)
+            complaints.append(f"a part of the suite ended with {part.returncode} and without a result")
+    return total, complaints
 
 
 def _run(
