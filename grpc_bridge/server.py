@@ -19,6 +19,7 @@ from grpc_bridge.feed import Feed
 from grpc_bridge.health import Health
 from grpc_bridge.probing import Prober
 from grpc_bridge.settings import Settings
+from grpc_bridge.tls import ServerTls
 from grpc_bridge.watching import Watches
 
 _LARGEST_REQUEST = 8 * 1024 * 1024
@@ -48,6 +49,9 @@ class Bridge:
     Attributes:
         port: The port that it listens on, once started.
         availability: What it knows of the broker and the service.
+
+    Raises:
+        ConfigurationError: If a file that the settings name cannot be used.
     """
 
     def __init__(self, settings: Settings, logger: FilteringBoundLogger, patience: Patience | None = None) -> None:
@@ -81,6 +85,7 @@ class Bridge:
             write_patience=settings.watch_patience,
             logger=logger,
         )
+        self._tls = None if settings.tls is None else ServerTls(settings.tls, logger)
         self._server = self._make_server()
         self.availability.on_change(self._tell)
 
@@ -97,7 +102,7 @@ class Bridge:
             _task(self._prober.run(), "prober"),
             _task(self._feed.run(), "feed"),
         ]
-        self._logger.info("listening", host=self._settings.host, port=self.port)
+        self._logger.info("listening", host=self._settings.host, port=self.port, tls=self._tls is not None)
 
     async def run(self, stop: asyncio.Event) -> bool:
         """Serve until *stop* is set, then end in order.
@@ -168,7 +173,9 @@ class Bridge:
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         self._require_free_port()
         try:
-            return self._server.add_insecure_port(f"{host}:{settings.port}")
+            if self._tls is None:
+                return self._server.add_insecure_port(f"{host}:{settings.port}")
+            return self._server.add_secure_port(f"{host}:{settings.port}", self._tls.credentials)
         except RuntimeError as error:
             raise CannotListen(f"cannot listen on {host}:{settings.port}") from error
 

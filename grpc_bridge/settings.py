@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from beers_runtime import configuration, logs
+from grpc_bridge.tls import TlsFiles
 
 # Of those values that a configuration file may leave out.
 _DEFAULTS: Mapping[str, object] = {
@@ -17,6 +19,9 @@ _DEFAULTS: Mapping[str, object] = {
     "WATCH_CHECKPOINT": 15,
     "DRAIN_DELAY": 0,
     "REUSE_PORT": False,
+    "TLS_CERTIFICATE": None,
+    "TLS_KEY": None,
+    "TLS_CLIENT_CA": None,
 }
 
 
@@ -43,6 +48,7 @@ class Settings:
         watch_patience: For a watcher to read what it was sent, before its watch is ended.
         watch_checkpoint: After which a watcher that was told nothing is told how far it has come.
         reuse_port: Whether several bridges may share the port.
+        tls: What to speak TLS with; None for plaintext.
     """
 
     amqp_uri: str
@@ -63,6 +69,7 @@ class Settings:
     watch_patience: float = 10.0
     watch_checkpoint: float = 15.0
     reuse_port: bool = False
+    tls: TlsFiles | None = None
 
 
 def settings(config: Mapping[str, object]) -> Settings:
@@ -91,7 +98,28 @@ def settings(config: Mapping[str, object]) -> Settings:
         watch_patience=configuration.number(values, "WATCH_PATIENCE", 0.1, 3600),
         watch_checkpoint=configuration.number(values, "WATCH_CHECKPOINT", 0.05, 30),
         reuse_port=_flag(values, "REUSE_PORT"),
+        tls=_tls(values),
     )
+
+
+def _tls(values: Mapping[str, object]) -> TlsFiles | None:
+    certificate, key, client_ca = (_file(values, name) for name in ("TLS_CERTIFICATE", "TLS_KEY", "TLS_CLIENT_CA"))
+    if certificate is not None and key is not None:
+        return TlsFiles(certificate, key, client_ca)
+    for name, value in (("TLS_CERTIFICATE", certificate), ("TLS_KEY", key), ("TLS_CLIENT_CA", client_ca)):
+        if value is not None:
+            missing = "TLS_CERTIFICATE" if certificate is None else "TLS_KEY"
+            raise configuration.ConfigurationError(f"{missing} must be given, since {name} is")
+    return None
+
+
+def _file(values: Mapping[str, object], name: str) -> Path | None:
+    value = values.get(name)
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str):
+        raise configuration.ConfigurationError(f"{name} must be the path of a file, got {value!r}")
+    return Path(value)
 
 
 def _flag(values: Mapping[str, object], name: str) -> bool:
