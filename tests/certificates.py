@@ -11,7 +11,7 @@ from cryptography.x509.oid import NameOID
 
 
 class Authority:
-    """Signs certificates, for 127.0.0.1 and localhost, and puts them into *folder* with their keys."""
+    """Signs certificates and puts them into *folder* with their keys."""
 
     def __init__(self, folder: Path, name: str = "authority") -> None:
         self._folder = folder
@@ -23,15 +23,15 @@ class Authority:
         )
         self.file.write_bytes(certificate.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name: str, *, days: int = 1, file: str = "") -> tuple[Path, Path]:
-        """Return the files of a certificate for *name* and of its key; with negative *days* it has expired."""
+    def issue(self, name: str, *, days: int = 1, host: str = "127.0.0.1") -> tuple[Path, Path]:
+        """Return a certificate of *name* at *host* and its key, as files; with negative *days* it has expired."""
         key = ec.generate_private_key(ec.SECP256R1())
-        names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+        names = [x509.IPAddress(ipaddress.ip_address(host))]
         certificate = _built(_named(name), self._name, key.public_key(), days=days).add_extension(
             x509.SubjectAlternativeName(names), critical=False
         )
         signed = certificate.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-        paths = self._folder / f"{file or name}.crt", self._folder / f"{file or name}.key"
+        paths = self._folder / f"{name}.crt", self._folder / f"{name}.key"
         paths[0].write_bytes(signed)
         paths[1].write_bytes(
             key.private_bytes(

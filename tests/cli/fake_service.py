@@ -30,7 +30,7 @@ class FakeService(beers_pb2_grpc.BeersServiceServicer):
     each of its chunks to `on_chunk` before it goes on.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, credentials: grpc.ServerCredentials | None = None) -> None:
         self.beers: dict[int, beers_pb2.Beer] = {}
         self.events: list[beers_pb2.BeerEvent] = []
         self.answers: dict[str, beers_pb2.Beer] = {}
@@ -50,7 +50,10 @@ class FakeService(beers_pb2_grpc.BeersServiceServicer):
         self._server = grpc.server(ThreadPoolExecutor(8), options=[("grpc.so_reuseport", 0)])
         beers_pb2_grpc.add_BeersServiceServicer_to_server(self, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
-        self.port = self._server.add_insecure_port("127.0.0.1:0")
+        if credentials is None:
+            self.port = self._server.add_insecure_port("127.0.0.1:0")
+        else:
+            self.port = self._server.add_secure_port("127.0.0.1:0", credentials)
         self.serving(yes=True)
         self._server.start()
 
