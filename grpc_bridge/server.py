@@ -102,6 +102,10 @@ class Bridge:
             _task(self._prober.run(), "prober"),
             _task(self._feed.run(), "feed"),
         ]
+        if self._settings.exposed and self._settings.missing:
+            self._logger.warning(
+                "insecure: open to other machines", host=self._settings.host, missing=self._settings.missing
+            )
         self._logger.info("listening", host=self._settings.host, port=self.port, tls=self._tls is not None)
 
     async def run(self, stop: asyncio.Event) -> bool:

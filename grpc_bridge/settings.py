@@ -1,5 +1,6 @@
 """What can be configured about the bridge."""
 
+import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ _DEFAULTS: Mapping[str, object] = {
     "TLS_CERTIFICATE": None,
     "TLS_KEY": None,
     "TLS_CLIENT_CA": None,
+    "ALLOW_INSECURE": False,
 }
 
 
@@ -49,6 +51,7 @@ class Settings:
         watch_checkpoint: After which a watcher that was told nothing is told how far it has come.
         reuse_port: Whether several bridges may share the port.
         tls: What to speak TLS with; None for plaintext.
+        allow_insecure: Whether others than this machine may reach the port although something is `missing`.
     """
 
     amqp_uri: str
@@ -70,6 +73,22 @@ class Settings:
     watch_checkpoint: float = 15.0
     reuse_port: bool = False
     tls: TlsFiles | None = None
+    allow_insecure: bool = False
+
+    @property
+    def missing(self) -> str:
+        """What the port lacks to be left open to others than this machine, for people; empty if nothing."""
+        lacks = []
+        if self.tls is None:
+            lacks.append("TLS (TLS_CERTIFICATE, TLS_KEY)")
+        if self.tls is None or self.tls.client_ca is None:
+            lacks.append("client certificates (TLS_CLIENT_CA)")
+        return " and ".join(lacks)
+
+    @property
+    def exposed(self) -> bool:
+        """Whether others than this machine reach the port."""
+        return self.host != "localhost" and not _is_loopback(self.host)
 
 
 def settings(config: Mapping[str, object]) -> Settings:
@@ -79,7 +98,7 @@ def settings(config: Mapping[str, object]) -> Settings:
         configuration.ConfigurationError: If a value is missing or malformed.
     """
     values = {**_DEFAULTS, **config}
-    return Settings(
+    read = Settings(
         amqp_uri=configuration.amqp_uri(values).removeprefix("py"),  # `pyamqp` is kombu's own name for it
         host=configuration.text(values, "HOST"),
         port=configuration.integer(values, "PORT", 0, 65535),
@@ -99,7 +118,21 @@ def settings(config: Mapping[str, object]) -> Settings:
         watch_checkpoint=configuration.number(values, "WATCH_CHECKPOINT", 0.05, 30),
         reuse_port=_flag(values, "REUSE_PORT"),
         tls=_tls(values),
+        allow_insecure=_flag(values, "ALLOW_INSECURE"),
     )
+    if read.exposed and read.missing and not read.allow_insecure:
+        raise configuration.ConfigurationError(
+            f"HOST={read.host} is open to other machines without {read.missing}: give these, listen on 127.0.0.1, or"
+            " say ALLOW_INSECURE=true"
+        )
+    return read
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False  # a name, which may mean anything
 
 
 def _tls(values: Mapping[str, object]) -> TlsFiles | None:
