@@ -7,7 +7,8 @@ The bridge's own failures have names of the same kind, so that there is one tabl
     ├── named in RULES, made by the service   InvalidField, BeerNotFound, VersionConflict, StoreUnavailable …
     ├── named in RULES, made by the bridge    BrokerUnavailable, ServiceUnavailable, ServiceStopping, Overloaded,
     │                                         DeadlinePassed, InvalidField, UndecodableRequest, SlowReader,
-    │                                         PositionOutOfRange
+    │                                         PositionOutOfRange, TokenMissing, TokenInvalid, TokenExpired,
+    │                                         ClientUnknown, ScopeMissing
     └── anything else                         INTERNAL: generic text and an id to quote; the rest only in the log
 
 The table is total: a name that it does not hold is a bug of somebody's, and answered as one.
@@ -87,6 +88,11 @@ RULES: Mapping[str, Rule] = {
     "ServiceUnavailable": Rule(grpc.StatusCode.UNAVAILABLE, retry_after=RETRY_AWAY),
     "BrokerUnavailable": Rule(grpc.StatusCode.UNAVAILABLE, retry_after=RETRY_AWAY),
     "DeadlinePassed": Rule(grpc.StatusCode.DEADLINE_EXCEEDED, ("request_id",)),
+    "TokenMissing": Rule(grpc.StatusCode.UNAUTHENTICATED),
+    "TokenInvalid": Rule(grpc.StatusCode.UNAUTHENTICATED),
+    "TokenExpired": Rule(grpc.StatusCode.UNAUTHENTICATED),
+    "ClientUnknown": Rule(grpc.StatusCode.UNAUTHENTICATED),
+    "ScopeMissing": Rule(grpc.StatusCode.PERMISSION_DENIED, ("scope",)),
 }
 
 # Where the service's own words would say something about its inside, or nothing.

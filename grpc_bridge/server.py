@@ -10,6 +10,7 @@ import grpc
 from structlog.typing import FilteringBoundLogger
 
 from grpc_bridge import health, reflection, seed_servicer, servicer
+from grpc_bridge.auth import READ, Door
 from grpc_bridge.availability import Absence, Availability, Patience
 from grpc_bridge.batching import Limits
 from grpc_bridge.bus import Bus
@@ -78,12 +79,16 @@ class Bridge:
         )
         self._feed = Feed(self._bus, logger, patience=settings.default_deadline)
         self._health = Health((servicer.SERVICE, seed_servicer.SERVICE))
+        self._door = None
+        if settings.tokens is not None or settings.clients is not None:
+            self._door = Door(settings.tokens, settings.clients, logger)
         self._reception = Reception(
             max_calls=settings.max_calls,
             max_watches=settings.max_watches,
             default_deadline=settings.default_deadline,
             write_patience=settings.watch_patience,
             logger=logger,
+            door=self._door,
         )
         self._tls = None if settings.tls is None else ServerTls(settings.tls, logger)
         self._server = self._make_server()
@@ -169,7 +174,8 @@ class Bridge:
             health.SERVICE: self._health.methods(),
         }
         server.add_generic_rpc_handlers([generic_handler(name, methods) for name, methods in served.items()])
-        server.add_generic_rpc_handlers(reflection.handlers(list(served)))
+        door = None if settings.open_reflection else self._door
+        server.add_generic_rpc_handlers(reflection.handlers(list(served), door, READ))
         return server
 
     def _listen(self) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from beers_runtime import configuration, logs
+from grpc_bridge.auth import SCOPES, TokenRules
 from grpc_bridge.tls import TlsFiles
 
 # Of those values that a configuration file may leave out.
@@ -23,6 +24,13 @@ _DEFAULTS: Mapping[str, object] = {
     "TLS_CERTIFICATE": None,
     "TLS_KEY": None,
     "TLS_CLIENT_CA": None,
+    "TLS_CLIENTS": None,
+    "TOKEN_JWKS": None,
+    "TOKEN_SECRET_FILE": None,
+    "TOKEN_ISSUER": None,
+    "TOKEN_AUDIENCE": None,
+    "TOKEN_LEEWAY": 30,
+    "OPEN_REFLECTION": True,
     "ALLOW_INSECURE": False,
 }
 
@@ -51,6 +59,10 @@ class Settings:
         watch_checkpoint: After which a watcher that was told nothing is told how far it has come.
         reuse_port: Whether several bridges may share the port.
         tls: What to speak TLS with; None for plaintext.
+        tokens: Which bearer tokens are good; None if none is asked for.
+        clients: The scopes of clients with a certificate, by the name in it, `*` for all others; None if none is asked
+            for.
+        open_reflection: Whether reflection tells everybody.
         allow_insecure: Whether others than this machine may reach the port although something is `missing`.
     """
 
@@ -73,6 +85,9 @@ class Settings:
     watch_checkpoint: float = 15.0
     reuse_port: bool = False
     tls: TlsFiles | None = None
+    tokens: TokenRules | None = None
+    clients: Mapping[str, frozenset[str]] | None = None
+    open_reflection: bool = True
     allow_insecure: bool = False
 
     @property
@@ -81,8 +96,8 @@ class Settings:
         lacks = []
         if self.tls is None:
             lacks.append("TLS (TLS_CERTIFICATE, TLS_KEY)")
-        if self.tls is None or self.tls.client_ca is None:
-            lacks.append("client certificates (TLS_CLIENT_CA)")
+        if self.tokens is None and (self.tls is None or self.tls.client_ca is None):
+            lacks.append("tokens or client certificates (TOKEN_JWKS, TOKEN_SECRET_FILE or TLS_CLIENT_CA)")
         return " and ".join(lacks)
 
     @property
@@ -98,6 +113,7 @@ def settings(config: Mapping[str, object]) -> Settings:
         configuration.ConfigurationError: If a value is missing or malformed.
     """
     values = {**_DEFAULTS, **config}
+    tls, tokens = _tls(values), _tokens(values)
     read = Settings(
         amqp_uri=configuration.amqp_uri(values).removeprefix("py"),  # `pyamqp` is kombu's own name for it
         host=configuration.text(values, "HOST"),
@@ -117,7 +133,10 @@ def settings(config: Mapping[str, object]) -> Settings:
         watch_patience=configuration.number(values, "WATCH_PATIENCE", 0.1, 3600),
         watch_checkpoint=configuration.number(values, "WATCH_CHECKPOINT", 0.05, 30),
         reuse_port=_flag(values, "REUSE_PORT"),
-        tls=_tls(values),
+        tls=tls,
+        tokens=tokens,
+        clients=_clients(values, tls, tokens),
+        open_reflection=_flag(values, "OPEN_REFLECTION"),
         allow_insecure=_flag(values, "ALLOW_INSECURE"),
     )
     if read.exposed and read.missing and not read.allow_insecure:
@@ -144,6 +163,51 @@ def _tls(values: Mapping[str, object]) -> TlsFiles | None:
             missing = "TLS_CERTIFICATE" if certificate is None else "TLS_KEY"
             raise configuration.ConfigurationError(f"{missing} must be given, since {name} is")
     return None
+
+
+def _tokens(values: Mapping[str, object]) -> TokenRules | None:
+    jwks, secret = _file(values, "TOKEN_JWKS"), _file(values, "TOKEN_SECRET_FILE")
+    if jwks is not None and secret is not None:
+        raise configuration.ConfigurationError("TOKEN_JWKS and TOKEN_SECRET_FILE exclude each other")
+    keys = jwks or secret
+    if keys is None:
+        for name in ("TOKEN_ISSUER", "TOKEN_AUDIENCE"):
+            if values.get(name):
+                raise configuration.ConfigurationError(
+                    f"TOKEN_JWKS or TOKEN_SECRET_FILE must be given, since {name} is"
+                )
+        return None
+    return TokenRules(
+        keys=keys,
+        shared=secret is not None,
+        issuer=configuration.text(values, "TOKEN_ISSUER"),
+        audience=configuration.text(values, "TOKEN_AUDIENCE"),
+        leeway=configuration.number(values, "TOKEN_LEEWAY", 0, 3600),
+    )
+
+
+def _clients(
+    values: Mapping[str, object], tls: TlsFiles | None, tokens: TokenRules | None
+) -> Mapping[str, frozenset[str]] | None:
+    given = values.get("TLS_CLIENTS")
+    if tls is None or tls.client_ca is None:
+        if given:
+            raise configuration.ConfigurationError("TLS_CLIENT_CA must be given, since TLS_CLIENTS is")
+        return None
+    if not given:
+        # Where tokens say who may do what, a certificate only opens the connection.
+        return {"*": SCOPES} if tokens is None else {}
+    if not isinstance(given, dict):
+        raise configuration.ConfigurationError("TLS_CLIENTS must be a mapping of names to scopes")
+    clients: dict[str, frozenset[str]] = {}
+    for name, scopes in given.items():
+        named = frozenset(scopes.split()) if isinstance(scopes, str) else frozenset()
+        if not named or named - SCOPES:
+            raise configuration.ConfigurationError(
+                f"TLS_CLIENTS: the scopes of {name} must be some of {', '.join(sorted(SCOPES))}"
+            )
+        clients[str(name)] = named
+    return clients
 
 
 def _file(values: Mapping[str, object], name: str) -> Path | None:
