@@ -6,6 +6,9 @@ before the command sees its own, and whoever opens a channel looks here.
 
 import contextvars
 import functools
+import ipaddress
+import os
+import re
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     import grpc
 
 _PANEL = "Access"
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +37,48 @@ class Access:
         tls_ca: PEM certificates of authorities to trust, instead of those that this system trusts.
         tls_certificate: The certificate to show, with those between it and its authority.
         tls_key: The key of it.
+        token_file: The file with the bearer token to show.
     """
 
     tls: bool = False
     tls_ca: str = ""
     tls_certificate: str = ""
     tls_key: str = ""
+    token_file: str = ""
 
     @property
     def encrypted(self) -> bool:
         """Whether to speak TLS."""
         return self.tls or bool(self.tls_ca or self.tls_certificate or self.tls_key)
+
+    @property
+    def has_token(self) -> bool:
+        """Whether to show a token: that of the file, else that of the environment. Arguments are for all to see."""
+        return bool(self.token_file or os.environ.get("BEERS_TOKEN"))
+
+    def token(self) -> str:
+        """Return the token as it is now; raises `Failure` if there is none."""
+        where, found = self.token_file or "BEERS_TOKEN", os.environ.get("BEERS_TOKEN", "")
+        if self.token_file:
+            try:
+                found = Path(self.token_file).read_text("ascii")
+            except OSError as error:
+                raise Failure(f"Cannot read {where}: {error.strerror}.") from error
+            except UnicodeError:
+                found = ""  # which is no token either
+        token = found.strip()
+        if not _TOKEN.fullmatch(token):
+            raise Failure(f"{where} does not hold a token.")
+        return token
+
+    def check(self, address: str) -> None:
+        """Raise `Failure` if a token would travel to *address* for all to read."""
+        if not self.has_token:
+            return
+        self.token()
+        if not self.encrypted and not _is_this_machine(address):
+            hint = "--tls or --tls-ca makes the way a private one."
+            raise Failure(f"A token is not sent to {address} without TLS: others could read it.", hint)
 
     def context(self) -> ssl.SSLContext:
         """Return what Python's own TLS needs; raises `Failure` if one of the files cannot be used."""
@@ -148,8 +183,25 @@ def _declared(
         str,
         typer.Option(metavar="FILE", envvar="BEERS_TLS_KEY", rich_help_panel=_PANEL, help="The key of it. PEM."),
     ] = "",
+    token_file: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE",
+            envvar="BEERS_TOKEN_FILE",
+            rich_help_panel=_PANEL,
+            help="A bearer token to show; BEERS_TOKEN holds one itself.",
+        ),
+    ] = "",
 ) -> None:
     """Stand for a command that has these options."""
+
+
+def _is_this_machine(address: str) -> bool:
+    host = address.rpartition(":")[0].removeprefix("[").removesuffix("]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _content(path: str) -> bytes | None:

@@ -16,6 +16,7 @@ import grpc
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from beers_cli import access
+from beers_cli.bearer import Bearer
 from beers_cli.diagnosis import obstacle
 from beers_cli.failure import Failure
 from beers_cli.problem import Problem
@@ -56,12 +57,13 @@ def delay_before(
 def open_channel(address: str) -> Iterator[grpc.Channel]:
     """Open a channel to *address* in the way of `access.current`; it connects when it is first used."""
     way = access.current()
+    way.check(address)
     if way.encrypted:
         channel = grpc.secure_channel(address, way.channel_credentials(), options=_CHANNEL)
     else:
         channel = grpc.insecure_channel(address, options=_CHANNEL)
     try:
-        yield channel
+        yield grpc.intercept_channel(channel, Bearer(way.token)) if way.has_token else channel
     except KeyboardInterrupt:
         raise  # it may have come while gRPC began a call, and closing would wait for the end of that for ever
     except BaseException:

@@ -35,6 +35,7 @@ class FakeService(beers_pb2_grpc.BeersServiceServicer):
         self.events: list[beers_pb2.BeerEvent] = []
         self.answers: dict[str, beers_pb2.Beer] = {}
         self.calls: list[Any] = []
+        self.authorizations: list[str] = []
         self.failures: deque[Status | None] = deque()
         self.lose_answers = 0
         self.watches: list[Any] = []
@@ -265,6 +266,9 @@ class FakeService(beers_pb2_grpc.BeersServiceServicer):
 
     def _begin(self, request: Any, context: Any) -> None:
         self.calls.append(request)
+        if context is not None:  # a test may call the method itself
+            shown = [str(value) for key, value in context.invocation_metadata() if key == "authorization"]
+            self.authorizations += shown
         failure = self.failures.popleft() if self.failures else None
         if failure is not None:
             fail(context, failure)

@@ -6,9 +6,12 @@ from pathlib import Path
 import grpc
 import pytest
 
+from beers_cli.access import Access, having
+from beers_cli.client import Catalogue
+from beers_cli.failure import Failure
 from tests.certificates import Authority
 from tests.cli.conftest import Result, Run
-from tests.cli.fake_service import FakeService
+from tests.cli.fake_service import FakeService, status
 
 Start = Callable[..., FakeService]
 
@@ -105,6 +108,65 @@ def test_files_that_cannot_be_used_are_named(authority: Authority, beers: Run, t
         assert result.status == 1
         assert expected in result.err
         assert "secret" not in result.err
+
+
+def test_a_token_comes_from_a_file_or_the_environment_and_is_shown_with_each_call(
+    service: FakeService, beers: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "token"
+    file.write_text("abc.def\n")
+    monkeypatch.setenv("BEERS_TOKEN", "of.environment")
+    assert beers("add", "Jever").status == 0
+    monkeypatch.setenv("BEERS_TOKEN_FILE", str(file))
+    assert beers("list").status == 0
+    assert beers("watch", "--from", "beginning", "--until-caught-up").status == 0
+    assert beers("list", "--token-file", str(file)).status == 0
+    assert beers("import", "-", "--format", "jsonl", stdin=b'{"name": "Duvel"}\n').status == 0
+    assert service.authorizations[:2] == ["Bearer of.environment", "Bearer abc.def"]
+    assert set(service.authorizations[1:]) == {"Bearer abc.def"}
+    assert len(service.authorizations) == len(service.calls)
+
+
+def test_a_token_is_read_anew_when_its_file_was_replaced(service: FakeService, tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    with having(Access(token_file=str(file))):
+        file.write_text("first")
+        with Catalogue(service.address, 10) as catalogue:
+            catalogue.add({"name": "a"}, "")
+            file.write_text("second")
+            catalogue.add({"name": "b"}, "")
+            file.unlink()
+            with pytest.raises(Failure, match="Cannot read"):
+                catalogue.add({"name": "c"}, "")
+    assert service.authorizations == ["Bearer first", "Bearer second"]
+
+
+@pytest.mark.usefixtures("service")
+def test_what_is_no_token_is_told_without_its_text(beers: Run, tmp_path: Path) -> None:
+    file, missing = tmp_path / "token", str(tmp_path / "missing")
+    file.write_text("hush hush")
+    result = beers("list", "--token-file", str(file))
+    assert result.status == 1
+    assert f"{file} does not hold a token." in result.err
+    assert "hush" not in result.err
+    assert f"Cannot read {missing}: No such file" in beers("list", "--token-file", missing).err
+
+
+def test_a_token_is_not_sent_over_the_network_in_plaintext(beers: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BEERS_TOKEN", "abc.def")
+    result = beers("list", "--address", "beers.example:8000")
+    assert result.status == 1
+    assert "A token is not sent to beers.example:8000 without TLS" in result.err
+    assert "--tls" in result.err
+    assert "abc.def" not in result.err
+
+
+def test_who_is_not_let_in_is_told_how_to_show_a_token(service: FakeService, beers: Run) -> None:
+    service.failures.append(status(grpc.StatusCode.UNAUTHENTICATED, "this needs a bearer token"))
+    result = beers("list")
+    assert result.status == 1
+    assert "does not let you in: this needs a bearer token." in result.err
+    assert "--token-file" in result.err
 
 
 def told(result: Result, message: str, hint: str) -> None:
