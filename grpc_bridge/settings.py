@@ -1,11 +1,13 @@
 """What can be configured about the bridge."""
 
 import ipaddress
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from beers_runtime import configuration, logs
+from grpc_bridge.address import Address
 from grpc_bridge.auth import SCOPES, TokenRules
 from grpc_bridge.tls import TlsFiles
 
@@ -115,7 +117,7 @@ def settings(config: Mapping[str, object]) -> Settings:
     values = {**_DEFAULTS, **config}
     tls, tokens = _tls(values), _tokens(values)
     read = Settings(
-        amqp_uri=configuration.amqp_uri(values).removeprefix("py"),  # `pyamqp` is kombu's own name for it
+        amqp_uri=_broker(values),
         host=configuration.text(values, "HOST"),
         port=configuration.integer(values, "PORT", 0, 65535),
         log_level=configuration.choice(values, "LOG_LEVEL", logs.LEVELS),
@@ -152,6 +154,20 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False  # a name, which may mean anything
+
+
+def _broker(values: Mapping[str, object]) -> str:
+    uri = configuration.amqp_uri(values).removeprefix("py")  # `pyamqp` is kombu's own name for it
+    try:
+        Address.of(uri)
+    except ssl.SSLError as error:
+        raise configuration.ConfigurationError(
+            "AMQP_URI: its cafile, certfile or keyfile is no PEM of its kind"
+        ) from error
+    except OSError as error:
+        reason = f"its cafile, certfile or keyfile cannot be read: {error.strerror}"
+        raise configuration.ConfigurationError(f"AMQP_URI: {reason}") from error
+    return uri
 
 
 def _tls(values: Mapping[str, object]) -> TlsFiles | None:

@@ -89,6 +89,8 @@ def test_a_port_that_is_taken_is_told_in_one_line(port: int) -> None:
         ("PORT", "65536"),
         ("AMQP_URI", "http://x"),
         ("AMQP_URI", "amqp://u:secret@h:x/"),
+        ("AMQP_URI", "amqps://u:secret@h/?cafile=/nowhere"),
+        ("AMQP_URI", f"amqps://u:secret@h/?cafile={__file__}"),
     ],
 )
 def test_a_malformed_value_stops_the_start_with_one_line_that_names_it(port: int, name: str, value: str) -> None:
