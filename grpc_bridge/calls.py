@@ -19,6 +19,7 @@ from grpc_bridge import auth, errors
 from grpc_bridge.auth import Door, Identity
 from grpc_bridge.errors import CallFailed
 from grpc_bridge.identifiers import identifiers, in_a_log, is_acceptable
+from grpc_bridge.quotas import Quota, Quotas, Share
 
 CORRELATION_ID: Final = "x-correlation-id"
 REQUEST_ID: Final = "x-request-id"
@@ -58,10 +59,21 @@ class Call:
         request_id: That of a command, once a servicer has found or made it; empty for a read.
         counts: What a stream has counted, for the log.
         identity: Who calls; None where nobody is asked.
+        share: What they take of the bridge; None where that is not counted.
         fault: What is wrong with what they showed, for the log.
     """
 
-    __slots__ = ("_step", "correlation_id", "counts", "deadline", "fault", "identity", "request_id", "traceparent")
+    __slots__ = (
+        "_step",
+        "correlation_id",
+        "counts",
+        "deadline",
+        "fault",
+        "identity",
+        "request_id",
+        "share",
+        "traceparent",
+    )
 
     def __init__(self, correlation_id: str, deadline: float, traceparent: str, step: float) -> None:
         self.correlation_id = correlation_id
@@ -70,6 +82,7 @@ class Call:
         self.request_id = ""
         self.counts: dict[str, int] = {}
         self.identity: Identity | None = None
+        self.share: Share | None = None
         self.fault = ""
         self._step = step
 
@@ -105,8 +118,9 @@ class Reception:
         write_patience: float,
         logger: FilteringBoundLogger,
         door: Door | None = None,
+        quota: Quota | None = None,
     ) -> None:
-        """Prepare to receive; without a *door* everybody may do everything."""
+        """Prepare to receive; without a *door* everybody may do everything, and nobody has a *quota*."""
         self.active = 0
         self.watches = 0
         self._max_calls = max_calls
@@ -118,6 +132,7 @@ class Reception:
         self._tells_reads = logger.is_enabled_for(logging.DEBUG)
         self._identifier = identifiers()
         self._loop = asyncio.get_running_loop()
+        self._quotas = Quotas(quota or Quota(), self._loop.time)
         self._draining = False
         self._streams: set[asyncio.Timeout] = set()
 
@@ -189,6 +204,8 @@ class Reception:
                 refusal = await self._attempt(name, call, lambda: self._sent(streamer, received, call, scope, context))
             finally:
                 self.watches -= 1
+                if call.share is not None:
+                    self._quotas.give_back(call.share, watch=True)
             if refusal is None:
                 return
             try:
@@ -209,7 +226,7 @@ class Reception:
         context: "grpc.aio.ServicerContext[Any, Any]",
     ) -> None:
         """Send what *streamer* yields, until what lets the client in has expired."""
-        self._let_in(call, context, scope)
+        self._let_in(call, context, scope, watch=True)
         try:
             async with asyncio.timeout(self._left(call)) as limit:
                 await self._send(streamer, received, call, context)
@@ -250,6 +267,8 @@ class Reception:
             outcome = await self._attempt(name, call, handle)
         finally:
             self.active -= 1
+            if call.share is not None:
+                self._quotas.give_back(call.share, watch=False)
         if not isinstance(outcome, errors.Refusal):
             context.set_trailing_metadata(((CORRELATION_ID, call.correlation_id),))
             return outcome
@@ -322,7 +341,9 @@ class Reception:
         self._admit()
         return _decoded(received)
 
-    def _let_in(self, call: Call, context: "grpc.aio.ServicerContext[Any, Any]", scope: str) -> None:
+    def _let_in(
+        self, call: Call, context: "grpc.aio.ServicerContext[Any, Any]", scope: str, *, watch: bool = False
+    ) -> None:
         if self._door is None:
             return
         try:
@@ -330,6 +351,7 @@ class Reception:
         except CallFailed as failure:
             call.fault = " ".join(failure.arguments)
             raise
+        call.share = self._quotas.take(call.identity.name, watch=watch)
 
     def _left(self, call: Call) -> float | None:
         """Return for how many seconds more the client is let in; None for ever."""

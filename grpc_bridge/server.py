@@ -26,6 +26,9 @@ from grpc_bridge.watching import Watches
 _LARGEST_REQUEST = 8 * 1024 * 1024
 """Bytes. More than gRPC's 4 MB, so that of a text that is far too long the service can say which one it is."""
 
+_LARGEST_METADATA = 16 * 1024
+"""Bytes of a call's metadata: room for the longest token that is looked at, and as much again."""
+
 _LAST_WORDS = 0.3
 """Seconds before the end of the grace at which calls without an answer are told so, rather than cut off."""
 
@@ -89,6 +92,7 @@ class Bridge:
             write_patience=settings.watch_patience,
             logger=logger,
             door=self._door,
+            quota=settings.quota,
         )
         self._tls = None if settings.tls is None else ServerTls(settings.tls, logger)
         self._server = self._make_server()
@@ -154,6 +158,9 @@ class Bridge:
                 ("grpc.so_reuseport", int(settings.reuse_port)),
                 ("grpc.max_receive_message_length", _LARGEST_REQUEST),
                 ("grpc.max_send_message_length", -1),
+                # gRPC refuses at random between the two, where they differ.
+                ("grpc.max_metadata_size", _LARGEST_METADATA),
+                ("grpc.absolute_max_metadata_size", _LARGEST_METADATA),
                 # Those that we refuse are to get our reason and the time to try again, not gRPC's: by itself it refuses
                 # some of a burst beyond 1,000, and all beyond 3,000.
                 ("grpc.server.max_pending_requests", _UNHEARD * settings.max_calls),

@@ -3,12 +3,13 @@
 import ipaddress
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from beers_runtime import configuration, logs
 from grpc_bridge.address import Address
 from grpc_bridge.auth import SCOPES, TokenRules
+from grpc_bridge.quotas import Quota
 from grpc_bridge.tls import TlsFiles
 
 # Of those values that a configuration file may leave out.
@@ -19,6 +20,9 @@ _DEFAULTS: Mapping[str, object] = {
     "MAX_CALLS": 2000,
     "MAX_WAITING": 1000,
     "MAX_WATCHES": 5000,
+    "MAX_CALLS_PER_CLIENT": 0,
+    "MAX_WATCHES_PER_CLIENT": 0,
+    "MAX_RATE_PER_CLIENT": 0,
     "WATCH_PATIENCE": 10,
     "WATCH_CHECKPOINT": 15,
     "DRAIN_DELAY": 0,
@@ -64,6 +68,7 @@ class Settings:
         tokens: Which bearer tokens are good; None if none is asked for.
         clients: The scopes of clients with a certificate, by the name in it, `*` for all others; None if none is asked
             for.
+        quota: What each client that is known may take.
         open_reflection: Whether reflection tells everybody.
         allow_insecure: Whether others than this machine may reach the port although something is `missing`.
     """
@@ -89,6 +94,7 @@ class Settings:
     tls: TlsFiles | None = None
     tokens: TokenRules | None = None
     clients: Mapping[str, frozenset[str]] | None = None
+    quota: Quota = field(default_factory=Quota)
     open_reflection: bool = True
     allow_insecure: bool = False
 
@@ -138,6 +144,11 @@ def settings(config: Mapping[str, object]) -> Settings:
         tls=tls,
         tokens=tokens,
         clients=_clients(values, tls, tokens),
+        quota=Quota(
+            calls=configuration.integer(values, "MAX_CALLS_PER_CLIENT", 0, 1_000_000),
+            watches=configuration.integer(values, "MAX_WATCHES_PER_CLIENT", 0, 1_000_000),
+            rate=configuration.number(values, "MAX_RATE_PER_CLIENT", 0, 1_000_000),
+        ),
         open_reflection=_flag(values, "OPEN_REFLECTION"),
         allow_insecure=_flag(values, "ALLOW_INSECURE"),
     )
