@@ -15,6 +15,9 @@ from typing import Any, Self
 import grpc
 from google.protobuf.field_mask_pb2 import FieldMask
 
+from beers_cli import access
+from beers_cli.bearer import Bearer
+from beers_cli.diagnosis import obstacle
 from beers_cli.failure import Failure
 from beers_cli.problem import Problem
 from grpc_bridge.proto.beers.v1 import beers_pb2, beers_pb2_grpc
@@ -52,10 +55,15 @@ def delay_before(
 
 @contextmanager
 def open_channel(address: str) -> Iterator[grpc.Channel]:
-    """Open a channel to *address*; it connects when it is first used."""
-    channel = grpc.insecure_channel(address, options=_CHANNEL)
+    """Open a channel to *address* in the way of `access.current`; it connects when it is first used."""
+    way = access.current()
+    way.check(address)
+    if way.encrypted:
+        channel = grpc.secure_channel(address, way.channel_credentials(), options=_CHANNEL)
+    else:
+        channel = grpc.insecure_channel(address, options=_CHANNEL)
     try:
-        yield channel
+        yield grpc.intercept_channel(channel, Bearer(way.token)) if way.has_token else channel
     except KeyboardInterrupt:
         raise  # it may have come while gRPC began a call, and closing would wait for the end of that for ever
     except BaseException:
@@ -101,7 +109,7 @@ class Catalogue:
 
     def failure(self, problem: Problem) -> Failure:
         """Return what to tell the person about *problem*."""
-        return problem.failure(self.address, self.timeout)
+        return explained(problem, self.address, self.timeout)
 
     def rename(self, beer_id: int, name: str, request_id: str, expected_version: int | None) -> beers_pb2.Beer:
         """Give a beer another name."""
@@ -198,7 +206,16 @@ class Catalogue:
             time.sleep(pause)
         if problem is None:
             problem = Problem(grpc.StatusCode.DEADLINE_EXCEEDED, "")
-        raise problem.failure(self.address, self.timeout, request_id)
+        raise explained(problem, self.address, self.timeout, request_id)
+
+
+def explained(problem: Problem, address: str, timeout: float, request_id: str = "") -> Failure:
+    """Return what to tell the person about *problem*, having looked at what is in the way if it is a connection."""
+    if problem.nobody_listens:
+        found = obstacle(address, access.current())
+        if found is not None:
+            return found
+    return problem.failure(address, timeout, request_id)
 
 
 def new_request_id() -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from beers_cli import presentation
+from beers_cli.access import Calling
 from beers_cli.failure import Failure
 from beers_cli.options import (
     DEFAULT_ADDRESS,
@@ -41,7 +42,7 @@ def _show(beer: "Beer", title: str, *, as_json: bool) -> None:
         presentation.print_beer(beer, title)
 
 
-@commands.command()
+@commands.command(cls=Calling)
 def add(
     *,
     name: Annotated[str, typer.Argument(help="1 to 200 characters. Two beers may share a name.")],
@@ -68,7 +69,7 @@ def add(
         _show(catalogue.add(details, request_id), "Added.", as_json=as_json)
 
 
-@commands.command()
+@commands.command(cls=Calling)
 def get(
     *,
     beer_id: BeerId,
@@ -86,7 +87,7 @@ def get(
         _show(catalogue.get(beer_id, as_of), f"As of {at}:" if at else "", as_json=as_json)
 
 
-@commands.command("list")
+@commands.command("list", cls=Calling)
 def list_beers(
     *,
     query: Annotated[
@@ -125,7 +126,7 @@ def list_beers(
         presentation.print_beers(shown, more=more)
 
 
-@commands.command()
+@commands.command(cls=Calling)
 def rename(
     *,
     beer_id: BeerId,
@@ -141,7 +142,7 @@ def rename(
         _show(catalogue.rename(beer_id, name, request_id, expected_version), "Renamed.", as_json=as_json)
 
 
-@commands.command()
+@commands.command(cls=Calling)
 def update(
     *,
     beer_id: BeerId,
@@ -167,7 +168,7 @@ def update(
         _show(catalogue.update(beer_id, changes, request_id, expected_version), "Updated.", as_json=as_json)
 
 
-@commands.command()
+@commands.command(cls=Calling)
 def remove(
     *,
     beer_id: BeerId,
@@ -182,7 +183,7 @@ def remove(
         _show(catalogue.remove(beer_id, request_id, expected_version), "Removed.", as_json=as_json)
 
 
-@commands.command()
+@commands.command(cls=Calling)
 def restore(
     *,
     beer_id: BeerId,
@@ -197,7 +198,7 @@ def restore(
         _show(catalogue.restore(beer_id, request_id, expected_version), "Restored.", as_json=as_json)
 
 
-@commands.command()
+@commands.command(cls=Calling)
 def history(
     *,
     beer_id: BeerId,

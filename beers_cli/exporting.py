@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import orjson
 import typer
 
+from beers_cli.access import Calling
 from beers_cli.failure import Failure
 from beers_cli.options import DEFAULT_ADDRESS, DEFAULT_TIMEOUT, Address, Timeout, connect
 from beers_cli.presentation import beer_document, number
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 commands = typer.Typer()
 
 
-@commands.command("export")
+@commands.command("export", cls=Calling)
 def export_beers(
     *,
     output: Annotated[

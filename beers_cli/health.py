@@ -8,6 +8,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from beers_cli.access import Calling
 from beers_cli.failure import Failure
 from beers_cli.options import (
     DEFAULT_ADDRESS,
@@ -33,7 +34,7 @@ _ASKED = {
 commands = typer.Typer()
 
 
-@commands.command()
+@commands.command(cls=Calling)
 def health(
     *,
     wait: Annotated[float, typer.Option(metavar="SECONDS", min=0, help="Wait up to so long until it serves.")] = 0,
@@ -90,6 +91,7 @@ def _status(channel: "grpc.Channel", name: str, address: str, timeout: float) ->
     import grpc  # noqa: PLC0415 - see load_grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc  # noqa: PLC0415
 
+    from beers_cli.client import explained  # noqa: PLC0415
     from beers_cli.problem import Problem  # noqa: PLC0415
 
     try:
@@ -98,5 +100,5 @@ def _status(channel: "grpc.Channel", name: str, address: str, timeout: float) ->
         problem = Problem.of(error)
         if problem.code is grpc.StatusCode.NOT_FOUND:
             return "UNKNOWN"
-        raise problem.failure(address, timeout) from error
+        raise explained(problem, address, timeout) from error
     return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from beers_cli.access import Calling
 from beers_cli.failure import Failure
 from beers_cli.options import DEFAULT_ADDRESS, Address, AsJson, Timeout, connect, print_json
 from beers_cli.progress import Progress
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 commands = typer.Typer()
 
 
-@commands.command("import")
+@commands.command("import", cls=Calling)
 def import_beers(
     *,
     file: Annotated[str, typer.Argument(metavar="FILE", help="The file to read; - is standard input.")],

@@ -143,7 +143,10 @@ _WORDS = {
         "What listens at {address} is no beers service, or one of an older version.",
         "Name another with --address.",
     ),
-    grpc.StatusCode.UNAUTHENTICATED: ("{said}", "Ask whoever runs the service for access."),
+    grpc.StatusCode.UNAUTHENTICATED: (
+        "The service at {address} does not let you in: {said}.",
+        "--token-file or BEERS_TOKEN_FILE names a file with a token; ask whoever runs the service for one.",
+    ),
     grpc.StatusCode.PERMISSION_DENIED: ("{said}", "Ask whoever runs the service for access."),
     grpc.StatusCode.ABORTED: ("{said}", "Look at it with `beers get`, then decide anew."),
     grpc.StatusCode.NOT_FOUND: ("{said}", "`beers list --show-removed` shows removed ones too; `beers restore` helps."),

@@ -73,7 +73,12 @@ class RabbitMQNode:
     """Every private node has this name: each has an epmd of its own, and so they never meet."""
 
     def __init__(
-        self, folder: Path, *, port: int | None = None, say: Callable[[str], None] = lambda _line: None
+        self,
+        folder: Path,
+        *,
+        port: int | None = None,
+        say: Callable[[str], None] = lambda _line: None,
+        more: Sequence[str] = (),
     ) -> None:
         """Describe the node; `start` runs it.
 
@@ -81,7 +86,9 @@ class RabbitMQNode:
             folder: Where everything of it lies. Made if it is missing.
             port: The port to listen on if the folder is new and the port is free.
             say: Takes lines for people, of what takes long.
+            more: Lines of its configuration besides ours.
         """
+        self._more = more
         self.folder = folder.absolute()
         self._wanted_port = port
         self._say = say
@@ -268,7 +275,10 @@ class RabbitMQNode:
                 file.write(secrets.token_hex(20))
         # With the address in it: the variable for that is not heeded by every version.
         (self.folder / "rabbitmq.conf").write_text(
-            f"listeners.tcp.1 = 127.0.0.1:{self.port}\ncluster_name = {self._identity()}\n", encoding="ascii"
+            "\n".join(
+                (f"listeners.tcp.1 = 127.0.0.1:{self.port}", f"cluster_name = {self._identity()}", *self._more, "")
+            ),
+            encoding="ascii",
         )
         (self.folder / "enabled_plugins").write_text("[].\n", encoding="ascii")
         (self.folder / "environment.conf").write_text("", encoding="ascii")

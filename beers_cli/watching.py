@@ -10,6 +10,7 @@ import typer
 from rich.text import Text
 
 from beers_cli import presentation
+from beers_cli.access import Calling
 from beers_cli.options import DEFAULT_ADDRESS, INT64, Address, AsJson, connect
 from beers_cli.place import Place, kept_in
 from beers_cli.stopping import Stop
@@ -55,7 +56,7 @@ def _patience(value: float | None) -> float | None:
     return value
 
 
-@commands.command()
+@commands.command(cls=Calling)
 def watch(
     *,
     start: Annotated[

@@ -2,16 +2,44 @@
 
 from collections.abc import Callable
 from struct import Struct
+from typing import Any
 
 import amqp
 import eventlet
+from eventlet.semaphore import Semaphore
 
 from beers_service.broker import BROKER_ERRORS
-from beers_service.flows import Outflow
 from beers_service.frames import Answer
 
 _ACK = Struct(">BHLHHQBB")
 _BASIC_CLASS, _ACK_METHOD, _METHOD, _END = 60, 80, 1, 0xCE
+
+
+class Outflow:
+    """All that is written to a connection: what one green thread writes stands in one piece, whatever others do.
+
+    py-amqp's own frames go through it as well.
+    """
+
+    def __init__(self, connection: amqp.Connection) -> None:
+        self._connection = connection
+        self._write_frame = connection.frame_writer
+        self._lock = Semaphore()
+        connection.frame_writer = self._write_method
+
+    def write(self, frames: bytes) -> None:
+        """Write whole frames; raises one of `broker.BROKER_ERRORS`."""
+        with self._lock:
+            # To ask an ended connection for its transport would connect it anew.
+            if not self._connection.connected:
+                raise ConnectionResetError("the connection has ended")
+            self._connection.transport.write(frames)
+            # A sign of life, like the frames of py-amqp's writer.
+            self._connection.bytes_sent += 1
+
+    def _write_method(self, *frame: Any) -> None:
+        with self._lock:
+            self._write_frame(*frame)
 
 
 class Answers:

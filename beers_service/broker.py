@@ -10,6 +10,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import amqp
 from amqp import spec
@@ -30,15 +31,16 @@ class Broker:
     """Where RabbitMQ is.
 
     Args:
-        uri: ``amqp://user:password@host:port/vhost``.
+        uri: ``amqp://user:password@host:port/vhost``, or ``amqps://``. The query of the latter may name a ``cafile`` to
+            trust, and a ``certfile`` and ``keyfile`` to show, as it does in the bridge.
         heartbeat: Seconds between heartbeats.
         options: More arguments for `kombu.connection.Connection`: ``ssl``, ``login_method``.
     """
 
     def __init__(self, uri: str, heartbeat: int, **options: Any) -> None:
-        self._uri = uri
+        self._uri = uri.partition("?")[0] if uri.startswith("amqps:") else uri
         self.heartbeat = heartbeat
-        self._options = options
+        self._options = options | _tls(uri, options.get("ssl"))
 
     def connect(self) -> amqp.Connection:
         """Return a new connection; raises one of `BROKER_ERRORS` if there is none to be had."""
@@ -47,6 +49,21 @@ class Broker:
         # The limit of reads is set to the same value, so that neither changes that of the other on the shared socket.
         connection.transport.sock.settimeout(SEND_TIMEOUT)
         return connection
+
+
+def _tls(uri: str, given: Any) -> dict[str, Any]:
+    """Return what *uri* says of TLS, as kombu takes it; what is *given* besides prevails.
+
+    Without a name to compare with, amqp takes the certificate of anybody whom the system trusts for the broker's.
+    """
+    parts = urlsplit(uri)
+    if parts.scheme != "amqps":
+        return {}
+    query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    said: dict[str, Any] = {"server_hostname": parts.hostname}
+    names = {"cafile": "ca_certs", "certfile": "certfile", "keyfile": "keyfile"}
+    said |= {names[name]: value for name, value in query.items() if name in names}
+    return {"ssl": said | (given if isinstance(given, dict) else {})}
 
 
 def send(

@@ -16,7 +16,7 @@ from structlog.typing import FilteringBoundLogger
 
 from beers_runtime.configuration import ConfigurationError
 from beers_service.broker import BROKER_ERRORS, Broker, backoff, drop, interrupt
-from beers_service.flows import Inflow
+from beers_service.inflow import Inflow
 from beers_service.unreadable import RequestChannel, tolerate
 
 GOODBYE = 3

@@ -8,8 +8,8 @@ import amqp
 from beers_service.broker import BROKER_ERRORS, Broker, drop
 from beers_service.confirms import Confirms, Unconfirmed
 from beers_service.envelope import EXCHANGE, message, properties
-from beers_service.flows import Inflow
 from beers_service.frames import Kind
+from beers_service.inflow import Inflow
 from beers_service.ports import EventRecord, PublishingFailed
 
 CONFIRM_TIMEOUT = 15

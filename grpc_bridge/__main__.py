@@ -16,6 +16,7 @@ from pathlib import Path
 import uvloop
 
 from beers_runtime import configuration, logs
+from grpc_bridge import quiet  # noqa: F401 - before gRPC is loaded
 from grpc_bridge.server import Bridge, CannotListen
 from grpc_bridge.settings import Settings, settings
 

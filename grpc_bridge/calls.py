@@ -1,7 +1,7 @@
 """What every call passes on its way in and out: one wrapper instead of a stack of interceptors.
 
-It limits how many calls there are, gives each a correlation id and a deadline, turns failures into statuses, and
-writes one line to the log. Nothing that went wrong inside leaves through it.
+It lets in who may come, limits how many calls there are, gives each a correlation id and a deadline, turns failures
+into statuses, and writes one line to the log. Nothing that went wrong inside leaves through it.
 """
 
 import asyncio
@@ -15,9 +15,11 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 from structlog.typing import FilteringBoundLogger
 
-from grpc_bridge import errors
+from grpc_bridge import auth, errors
+from grpc_bridge.auth import Door, Identity
 from grpc_bridge.errors import CallFailed
 from grpc_bridge.identifiers import identifiers, in_a_log, is_acceptable
+from grpc_bridge.quotas import Quota, Quotas, Share
 
 CORRELATION_ID: Final = "x-correlation-id"
 REQUEST_ID: Final = "x-request-id"
@@ -31,6 +33,8 @@ _LONGEST_DEADLINE = 3600.0
 
 _LAST_WORD = 5.0
 """Seconds that a client has to take the status of its stream; one that does not read does not take that either."""
+
+_NOT_LET_IN: Final = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 
 _Outcome = TypeVar("_Outcome")
 _Request = TypeVar("_Request", bound=Message)
@@ -54,9 +58,22 @@ class Call:
         traceparent: The trace that it is part of, as the client wrote it; empty if it did not.
         request_id: That of a command, once a servicer has found or made it; empty for a read.
         counts: What a stream has counted, for the log.
+        identity: Who calls; None where nobody is asked.
+        share: What they take of the bridge; None where that is not counted.
+        fault: What is wrong with what they showed, for the log.
     """
 
-    __slots__ = ("_step", "correlation_id", "counts", "deadline", "request_id", "traceparent")
+    __slots__ = (
+        "_step",
+        "correlation_id",
+        "counts",
+        "deadline",
+        "fault",
+        "identity",
+        "request_id",
+        "share",
+        "traceparent",
+    )
 
     def __init__(self, correlation_id: str, deadline: float, traceparent: str, step: float) -> None:
         self.correlation_id = correlation_id
@@ -64,6 +81,9 @@ class Call:
         self.traceparent = traceparent
         self.request_id = ""
         self.counts: dict[str, int] = {}
+        self.identity: Identity | None = None
+        self.share: Share | None = None
+        self.fault = ""
         self._step = step
 
     def step_deadline(self) -> float:
@@ -97,7 +117,10 @@ class Reception:
         default_deadline: float,
         write_patience: float,
         logger: FilteringBoundLogger,
+        door: Door | None = None,
+        quota: Quota | None = None,
     ) -> None:
+        """Prepare to receive; without a *door* everybody may do everything, and nobody has a *quota*."""
         self.active = 0
         self.watches = 0
         self._max_calls = max_calls
@@ -105,9 +128,11 @@ class Reception:
         self._write_patience = write_patience
         self._default_deadline = default_deadline
         self._logger = logger
+        self._door = door
         self._tells_reads = logger.is_enabled_for(logging.DEBUG)
         self._identifier = identifiers()
         self._loop = asyncio.get_running_loop()
+        self._quotas = Quotas(quota or Quota(), self._loop.time)
         self._draining = False
         self._streams: set[asyncio.Timeout] = set()
 
@@ -123,6 +148,7 @@ class Reception:
         name: str,
         handler: Handler[_Request, _Response],
         request: type[_Request],
+        scope: str,
         refused: Callable[[str], _Response] | None = None,
     ) -> "grpc.RpcMethodHandler[Any, Any]":
         """Return what gRPC needs to serve *handler* as the method *name*.
@@ -131,19 +157,22 @@ class Reception:
             name: As it is to stand in the log.
             handler: Answers the requests.
             request: Their type.
+            scope: What those who call it must be allowed to do.
             refused: Makes a response of a failure's message, for a contract that has no gRPC statuses.
         """
 
         async def answer(received: _Request | Undecodable, context: "grpc.aio.ServicerContext[Any, Any]") -> _Response:
             call = self._call(context, self._default_deadline)
-            return await self._answer(name, call, context, lambda: handler(self._admitted(received), call), refused)
+            return await self._answer(
+                name, call, context, lambda: handler(self._admitted(received, call, context, scope), call), refused
+            )
 
         return grpc.unary_unary_rpc_method_handler(
             answer, request_deserializer=decoding(request), response_serializer=_serialized
         )
 
     def client_stream(
-        self, name: str, handler: StreamHandler[_Request, _Response], request: type[_Request]
+        self, name: str, handler: StreamHandler[_Request, _Response], request: type[_Request], scope: str
     ) -> "grpc.RpcMethodHandler[Any, Any]":
         """Return what gRPC needs to serve *handler*, which reads a stream of requests, as the method *name*."""
 
@@ -151,14 +180,16 @@ class Reception:
             received: AsyncIterator[_Request | Undecodable], context: "grpc.aio.ServicerContext[Any, Any]"
         ) -> _Response:
             call = self._call(context, float("inf"))
-            return await self._answer(name, call, context, lambda: self._streamed(handler, received, call))
+            return await self._answer(
+                name, call, context, lambda: self._streamed(handler, received, call, scope, context)
+            )
 
         return grpc.stream_unary_rpc_method_handler(
             answer, request_deserializer=decoding(request), response_serializer=_serialized
         )
 
     def server_stream(
-        self, name: str, streamer: Streamer[_Request], request: type[_Request]
+        self, name: str, streamer: Streamer[_Request], request: type[_Request], scope: str
     ) -> "grpc.RpcMethodHandler[Any, Any]":
         """Return what gRPC needs to serve *streamer*, which sends a stream of responses, as the method *name*.
 
@@ -170,9 +201,11 @@ class Reception:
             call = self._call(context, float("inf"))
             self.watches += 1
             try:
-                refusal = await self._attempt(name, call, lambda: self._send(streamer, received, call, context))
+                refusal = await self._attempt(name, call, lambda: self._sent(streamer, received, call, scope, context))
             finally:
                 self.watches -= 1
+                if call.share is not None:
+                    self._quotas.give_back(call.share, watch=True)
             if refusal is None:
                 return
             try:
@@ -183,6 +216,24 @@ class Reception:
                 raise grpc.aio.AbortError from error
 
         return grpc.unary_stream_rpc_method_handler(answer, request_deserializer=decoding(request))
+
+    async def _sent(
+        self,
+        streamer: Streamer[_Request],
+        received: _Request | Undecodable,
+        call: Call,
+        scope: str,
+        context: "grpc.aio.ServicerContext[Any, Any]",
+    ) -> None:
+        """Send what *streamer* yields, until what lets the client in has expired."""
+        self._let_in(call, context, scope, watch=True)
+        try:
+            async with asyncio.timeout(self._left(call)) as limit:
+                await self._send(streamer, received, call, context)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise  # it is not ours
+            raise auth.expired() from error
 
     async def _send(
         self,
@@ -216,10 +267,13 @@ class Reception:
             outcome = await self._attempt(name, call, handle)
         finally:
             self.active -= 1
+            if call.share is not None:
+                self._quotas.give_back(call.share, watch=False)
         if not isinstance(outcome, errors.Refusal):
             context.set_trailing_metadata(((CORRELATION_ID, call.correlation_id),))
             return outcome
-        if refused is not None:
+        # That contract has no word for who may not call at all.
+        if refused is not None and outcome.code not in _NOT_LET_IN:
             context.set_trailing_metadata(_identity(call))
             return refused(outcome.message)
         # Aborted, not returned: only so the answer is of the kind (trailers only) that clients may retry.
@@ -246,11 +300,19 @@ class Reception:
         return refusal
 
     async def _streamed(
-        self, handler: StreamHandler[_Request, _Response], received: AsyncIterator[_Request | Undecodable], call: Call
+        self,
+        handler: StreamHandler[_Request, _Response],
+        received: AsyncIterator[_Request | Undecodable],
+        call: Call,
+        scope: str,
+        context: "grpc.aio.ServicerContext[Any, Any]",
     ) -> _Response:
-        """Run *handler* until the call's deadline, or until we drain."""
+        """Run *handler* until the call's deadline, until what lets the client in has expired, or until we drain."""
+        self._let_in(call, context, scope)
         self._admit()
-        deadline = self._loop.time() if self._draining else call.deadline
+        left = self._left(call)
+        until = float("inf") if left is None else self._loop.time() + left
+        deadline = self._loop.time() if self._draining else min(call.deadline, until)
         try:
             async with asyncio.timeout_at(None if deadline == float("inf") else deadline) as limit:
                 self._streams.add(limit)
@@ -263,11 +325,37 @@ class Reception:
                 raise  # it is not ours
             if self._draining:
                 raise CallFailed("ServiceStopping") from error
+            if until < call.deadline:
+                raise auth.expired() from error
             raise errors.deadline_passed("") from error
 
-    def _admitted(self, received: _Request | Undecodable) -> _Request:
+    def _admitted(
+        self,
+        received: _Request | Undecodable,
+        call: Call,
+        context: "grpc.aio.ServicerContext[Any, Any]",
+        scope: str,
+    ) -> _Request:
+        if self._door is not None:
+            self._let_in(call, context, scope)
         self._admit()
         return _decoded(received)
+
+    def _let_in(
+        self, call: Call, context: "grpc.aio.ServicerContext[Any, Any]", scope: str, *, watch: bool = False
+    ) -> None:
+        if self._door is None:
+            return
+        try:
+            call.identity = self._door.admit(context, scope)
+        except CallFailed as failure:
+            call.fault = " ".join(failure.arguments)
+            raise
+        call.share = self._quotas.take(call.identity.name, watch=watch)
+
+    def _left(self, call: Call) -> float | None:
+        """Return for how many seconds more the client is let in; None for ever."""
+        return None if self._door is None or call.identity is None else self._door.left(call.identity)
 
     def _admit(self) -> None:
         if self.active > self._max_calls:
@@ -311,6 +399,9 @@ class Reception:
         if not (told or self._tells_reads):
             return
         write = self._logger.info if told else self._logger.debug
+        more: Mapping[str, int | str] = call.counts
+        if self._door is not None:
+            more = {**more, "identity": in_a_log(call.identity.name) if call.identity else "", "fault": call.fault}
         write(
             "call",
             method=name,
@@ -318,7 +409,7 @@ class Reception:
             duration_ms=round((time.perf_counter() - started) * 1000, 1),
             request_id=in_a_log(call.request_id),
             correlation_id=call.correlation_id,
-            **call.counts,
+            **more,
         )
 
 

@@ -7,7 +7,8 @@ The bridge's own failures have names of the same kind, so that there is one tabl
     ├── named in RULES, made by the service   InvalidField, BeerNotFound, VersionConflict, StoreUnavailable …
     ├── named in RULES, made by the bridge    BrokerUnavailable, ServiceUnavailable, ServiceStopping, Overloaded,
     │                                         DeadlinePassed, InvalidField, UndecodableRequest, SlowReader,
-    │                                         PositionOutOfRange
+    │                                         PositionOutOfRange, TokenMissing, TokenInvalid, TokenExpired,
+    │                                         ClientUnknown, ScopeMissing
     └── anything else                         INTERNAL: generic text and an id to quote; the rest only in the log
 
 The table is total: a name that it does not hold is a bug of somebody's, and answered as one.
@@ -42,10 +43,14 @@ class CallFailed(Exception):
         name: The name of the error, a key of `RULES` or not.
         arguments: The error's arguments, all of them text.
         message: What to tell a person.
+        retry_after: Seconds after which to try again, where it is known better than the rule does.
     """
 
-    def __init__(self, name: str, arguments: Sequence[str] = (), message: str = "") -> None:
+    def __init__(
+        self, name: str, arguments: Sequence[str] = (), message: str = "", retry_after: float | None = None
+    ) -> None:
         super().__init__(name, arguments, message)
+        self.retry_after = retry_after
         self.name = name
         self.arguments = tuple(arguments)
         self.message = message
@@ -87,6 +92,11 @@ RULES: Mapping[str, Rule] = {
     "ServiceUnavailable": Rule(grpc.StatusCode.UNAVAILABLE, retry_after=RETRY_AWAY),
     "BrokerUnavailable": Rule(grpc.StatusCode.UNAVAILABLE, retry_after=RETRY_AWAY),
     "DeadlinePassed": Rule(grpc.StatusCode.DEADLINE_EXCEEDED, ("request_id",)),
+    "TokenMissing": Rule(grpc.StatusCode.UNAUTHENTICATED),
+    "TokenInvalid": Rule(grpc.StatusCode.UNAUTHENTICATED),
+    "TokenExpired": Rule(grpc.StatusCode.UNAUTHENTICATED),
+    "ClientUnknown": Rule(grpc.StatusCode.UNAUTHENTICATED),
+    "ScopeMissing": Rule(grpc.StatusCode.PERMISSION_DENIED, ("scope",)),
 }
 
 # Where the service's own words would say something about its inside, or nothing.
@@ -110,9 +120,9 @@ def invalid_field(field: str, reason: str) -> CallFailed:
     return CallFailed("InvalidField", (field, reason), f"{field} {reason}")
 
 
-def overloaded(reason: str) -> CallFailed:
+def overloaded(reason: str, retry_after: float | None = None) -> CallFailed:
     """Return the failure of a call that came when there was too much to do already."""
-    return CallFailed("Overloaded", (reason,), f"{reason}; try again")
+    return CallFailed("Overloaded", (reason,), f"{reason}; try again", retry_after)
 
 
 def deadline_passed(request_id: str) -> CallFailed:
@@ -155,7 +165,8 @@ def refusal(failure: CallFailed) -> Refusal | None:
                 type=_reason(failure.name), subject=arguments.get("beer_id", ""), description=message
             )
             details.append(PreconditionFailure(violations=[subject]))
-    return _refusal(rule.code, message, details, rule.retry_after)
+    retry_after = rule.retry_after if failure.retry_after is None else failure.retry_after
+    return _refusal(rule.code, message, details, retry_after)
 
 
 def internal(error_id: str) -> Refusal:

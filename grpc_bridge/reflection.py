@@ -5,7 +5,8 @@ name of their package, on the wire in nothing at all; so v1 is the same servicer
 descriptor the other one's, renamed.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool
@@ -14,17 +15,39 @@ from grpc_health.v1 import health_pb2  # noqa: F401 - brings the descriptor of t
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.reflection import aio
 
+from grpc_bridge import errors
+from grpc_bridge.auth import Door
 from grpc_bridge.calls import generic_handler
 
 V1 = "grpc.reflection.v1.ServerReflection"
 V1ALPHA = "grpc.reflection.v1alpha.ServerReflection"
 
 
-def handlers(services: Sequence[str]) -> list[grpc.GenericRpcHandler]:
-    """Return what gRPC needs to tell about *services*, and reflection itself, in both versions."""
+def handlers(services: Sequence[str], door: Door | None, scope: str) -> list[grpc.GenericRpcHandler]:
+    """Return what gRPC needs to tell about *services*, and reflection itself, in both versions.
+
+    If there is a *door*, only those are told whom it lets in for *scope*.
+    """
     servicer = aio.ReflectionServicer([*services, V1, V1ALPHA], pool=_pool_with_v1())
+
+    async def tell(
+        requests: AsyncIterator[reflection_pb2.ServerReflectionRequest],
+        context: "grpc.aio.ServicerContext[Any, Any]",
+    ) -> AsyncIterator[reflection_pb2.ServerReflectionResponse]:
+        if door is not None:
+            try:
+                door.admit(context, scope)
+            except errors.CallFailed as failure:
+                refusal = errors.refusal(failure)
+                if refusal is None:
+                    raise
+                await context.abort(refusal.code, refusal.message, refusal.trailers)
+        # It is a generator, which its types forget.
+        async for response in servicer.ServerReflectionInfo(requests, context):  # type: ignore[attr-defined]
+            yield response
+
     method = grpc.stream_stream_rpc_method_handler(
-        servicer.ServerReflectionInfo, _request, reflection_pb2.ServerReflectionResponse.SerializeToString
+        tell, _request, reflection_pb2.ServerReflectionResponse.SerializeToString
     )
     return [generic_handler(name, {"ServerReflectionInfo": method}) for name in (V1, V1ALPHA)]
 

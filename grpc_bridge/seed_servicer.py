@@ -1,10 +1,14 @@
-"""pb.Beers, the contract of the original: two calls, and every failure is a BAD answer with gRPC status OK."""
+"""pb.Beers, the contract of the original: two calls, and every failure is a BAD answer with gRPC status OK.
+
+But for those whose client is not let in, for which the original had no words: these are gRPC statuses.
+"""
 
 from collections.abc import Callable
 from typing import Any
 
 import grpc
 
+from grpc_bridge.auth import WRITE
 from grpc_bridge.bus import Caller
 from grpc_bridge.calls import Call, Reception
 from grpc_bridge.errors import CallFailed
@@ -24,18 +28,20 @@ class SeedServicer:
         self._new_request_id = new_request_id or identifiers()
 
     def methods(self, reception: Reception) -> "dict[str, grpc.RpcMethodHandler[Any, Any]]":
-        """Return the methods, each behind *reception*."""
+        """Return the methods, each behind *reception*, and what it takes to be let in."""
         return {
             "Add": reception.method(
                 "pb.Add",
                 self.add,
                 pb.BeerAddRequest,
+                WRITE,
                 lambda message: pb.BeerAddResponse(status=pb.BAD, err_msg=message),
             ),
             "Remove": reception.method(
                 "pb.Remove",
                 self.remove,
                 pb.BeerRemoveRequest,
+                WRITE,
                 lambda message: pb.BeerRemoveResponse(status=pb.BAD, err_msg=message),
             ),
         }

@@ -10,6 +10,7 @@ import grpc
 from structlog.typing import FilteringBoundLogger
 
 from grpc_bridge import health, reflection, seed_servicer, servicer
+from grpc_bridge.auth import READ, Door
 from grpc_bridge.availability import Absence, Availability, Patience
 from grpc_bridge.batching import Limits
 from grpc_bridge.bus import Bus
@@ -19,10 +20,14 @@ from grpc_bridge.feed import Feed
 from grpc_bridge.health import Health
 from grpc_bridge.probing import Prober
 from grpc_bridge.settings import Settings
+from grpc_bridge.tls import ServerTls
 from grpc_bridge.watching import Watches
 
 _LARGEST_REQUEST = 8 * 1024 * 1024
 """Bytes. More than gRPC's 4 MB, so that of a text that is far too long the service can say which one it is."""
+
+_LARGEST_METADATA = 16 * 1024
+"""Bytes of a call's metadata: room for the longest token that is looked at, and as much again."""
 
 _LAST_WORDS = 0.3
 """Seconds before the end of the grace at which calls without an answer are told so, rather than cut off."""
@@ -48,6 +53,9 @@ class Bridge:
     Attributes:
         port: The port that it listens on, once started.
         availability: What it knows of the broker and the service.
+
+    Raises:
+        ConfigurationError: If a file that the settings name cannot be used.
     """
 
     def __init__(self, settings: Settings, logger: FilteringBoundLogger, patience: Patience | None = None) -> None:
@@ -74,13 +82,19 @@ class Bridge:
         )
         self._feed = Feed(self._bus, logger, patience=settings.default_deadline)
         self._health = Health((servicer.SERVICE, seed_servicer.SERVICE))
+        self._door = None
+        if settings.tokens is not None or settings.clients is not None:
+            self._door = Door(settings.tokens, settings.clients, logger)
         self._reception = Reception(
             max_calls=settings.max_calls,
             max_watches=settings.max_watches,
             default_deadline=settings.default_deadline,
             write_patience=settings.watch_patience,
             logger=logger,
+            door=self._door,
+            quota=settings.quota,
         )
+        self._tls = None if settings.tls is None else ServerTls(settings.tls, logger)
         self._server = self._make_server()
         self.availability.on_change(self._tell)
 
@@ -97,7 +111,11 @@ class Bridge:
             _task(self._prober.run(), "prober"),
             _task(self._feed.run(), "feed"),
         ]
-        self._logger.info("listening", host=self._settings.host, port=self.port)
+        if self._settings.exposed and self._settings.missing:
+            self._logger.warning(
+                "insecure: open to other machines", host=self._settings.host, missing=self._settings.missing
+            )
+        self._logger.info("listening", host=self._settings.host, port=self.port, tls=self._tls is not None)
 
     async def run(self, stop: asyncio.Event) -> bool:
         """Serve until *stop* is set, then end in order.
@@ -140,6 +158,9 @@ class Bridge:
                 ("grpc.so_reuseport", int(settings.reuse_port)),
                 ("grpc.max_receive_message_length", _LARGEST_REQUEST),
                 ("grpc.max_send_message_length", -1),
+                # gRPC refuses at random between the two, where they differ.
+                ("grpc.max_metadata_size", _LARGEST_METADATA),
+                ("grpc.absolute_max_metadata_size", _LARGEST_METADATA),
                 # Those that we refuse are to get our reason and the time to try again, not gRPC's: by itself it refuses
                 # some of a burst beyond 1,000, and all beyond 3,000.
                 ("grpc.server.max_pending_requests", _UNHEARD * settings.max_calls),
@@ -160,7 +181,8 @@ class Bridge:
             health.SERVICE: self._health.methods(),
         }
         server.add_generic_rpc_handlers([generic_handler(name, methods) for name, methods in served.items()])
-        server.add_generic_rpc_handlers(reflection.handlers(list(served)))
+        door = None if settings.open_reflection else self._door
+        server.add_generic_rpc_handlers(reflection.handlers(list(served), door, READ))
         return server
 
     def _listen(self) -> int:
@@ -168,7 +190,9 @@ class Bridge:
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         self._require_free_port()
         try:
-            return self._server.add_insecure_port(f"{host}:{settings.port}")
+            if self._tls is None:
+                return self._server.add_insecure_port(f"{host}:{settings.port}")
+            return self._server.add_secure_port(f"{host}:{settings.port}", self._tls.credentials)
         except RuntimeError as error:
             raise CannotListen(f"cannot listen on {host}:{settings.port}") from error
 

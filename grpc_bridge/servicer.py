@@ -12,6 +12,7 @@ import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from grpc_bridge import presenting
+from grpc_bridge.auth import READ, WRITE
 from grpc_bridge.bus import Caller
 from grpc_bridge.calls import Call, Reception
 from grpc_bridge.errors import invalid_field
@@ -52,21 +53,21 @@ class BeersServicer:
         self._new_request_id = new_request_id or identifiers()
 
     def methods(self, reception: Reception) -> "dict[str, grpc.RpcMethodHandler[Any, Any]]":
-        """Return the methods, each behind *reception*."""
+        """Return the methods, each behind *reception*, and what it takes to be let in."""
         method = reception.method
         return {
-            "AddBeer": method("AddBeer", self.add_beer, v1.AddBeerRequest),
-            "RenameBeer": method("RenameBeer", self.rename_beer, v1.RenameBeerRequest),
-            "UpdateBeer": method("UpdateBeer", self.update_beer, v1.UpdateBeerRequest),
-            "RemoveBeer": method("RemoveBeer", self.remove_beer, v1.RemoveBeerRequest),
-            "RestoreBeer": method("RestoreBeer", self.restore_beer, v1.RestoreBeerRequest),
-            "GetBeer": method("GetBeer", self.get_beer, v1.GetBeerRequest),
-            "BatchGetBeers": method("BatchGetBeers", self.batch_get_beers, v1.BatchGetBeersRequest),
-            "ListBeers": method("ListBeers", self.list_beers, v1.ListBeersRequest),
-            "BatchAddBeers": method("BatchAddBeers", self.batch_add_beers, v1.BatchAddBeersRequest),
-            "ImportBeers": reception.client_stream("ImportBeers", self.import_beers, v1.ImportBeersRequest),
-            "ListBeerEvents": method("ListBeerEvents", self.list_beer_events, v1.ListBeerEventsRequest),
-            "WatchBeers": reception.server_stream("WatchBeers", self.watch_beers, v1.WatchBeersRequest),
+            "AddBeer": method("AddBeer", self.add_beer, v1.AddBeerRequest, WRITE),
+            "RenameBeer": method("RenameBeer", self.rename_beer, v1.RenameBeerRequest, WRITE),
+            "UpdateBeer": method("UpdateBeer", self.update_beer, v1.UpdateBeerRequest, WRITE),
+            "RemoveBeer": method("RemoveBeer", self.remove_beer, v1.RemoveBeerRequest, WRITE),
+            "RestoreBeer": method("RestoreBeer", self.restore_beer, v1.RestoreBeerRequest, WRITE),
+            "GetBeer": method("GetBeer", self.get_beer, v1.GetBeerRequest, READ),
+            "BatchGetBeers": method("BatchGetBeers", self.batch_get_beers, v1.BatchGetBeersRequest, READ),
+            "ListBeers": method("ListBeers", self.list_beers, v1.ListBeersRequest, READ),
+            "BatchAddBeers": method("BatchAddBeers", self.batch_add_beers, v1.BatchAddBeersRequest, WRITE),
+            "ImportBeers": reception.client_stream("ImportBeers", self.import_beers, v1.ImportBeersRequest, WRITE),
+            "ListBeerEvents": method("ListBeerEvents", self.list_beer_events, v1.ListBeerEventsRequest, READ),
+            "WatchBeers": reception.server_stream("WatchBeers", self.watch_beers, v1.WatchBeersRequest, READ),
         }
 
     async def add_beer(self, request: v1.AddBeerRequest, call: Call) -> v1.AddBeerResponse:

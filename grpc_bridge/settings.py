@@ -1,9 +1,16 @@
 """What can be configured about the bridge."""
 
+import ipaddress
+import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from beers_runtime import configuration, logs
+from grpc_bridge.address import Address
+from grpc_bridge.auth import SCOPES, TokenRules
+from grpc_bridge.quotas import Quota
+from grpc_bridge.tls import TlsFiles
 
 # Of those values that a configuration file may leave out.
 _DEFAULTS: Mapping[str, object] = {
@@ -13,10 +20,24 @@ _DEFAULTS: Mapping[str, object] = {
     "MAX_CALLS": 2000,
     "MAX_WAITING": 1000,
     "MAX_WATCHES": 5000,
+    "MAX_CALLS_PER_CLIENT": 0,
+    "MAX_WATCHES_PER_CLIENT": 0,
+    "MAX_RATE_PER_CLIENT": 0,
     "WATCH_PATIENCE": 10,
     "WATCH_CHECKPOINT": 15,
     "DRAIN_DELAY": 0,
     "REUSE_PORT": False,
+    "TLS_CERTIFICATE": None,
+    "TLS_KEY": None,
+    "TLS_CLIENT_CA": None,
+    "TLS_CLIENTS": None,
+    "TOKEN_JWKS": None,
+    "TOKEN_SECRET_FILE": None,
+    "TOKEN_ISSUER": None,
+    "TOKEN_AUDIENCE": None,
+    "TOKEN_LEEWAY": 30,
+    "OPEN_REFLECTION": True,
+    "ALLOW_INSECURE": False,
 }
 
 
@@ -43,6 +64,13 @@ class Settings:
         watch_patience: For a watcher to read what it was sent, before its watch is ended.
         watch_checkpoint: After which a watcher that was told nothing is told how far it has come.
         reuse_port: Whether several bridges may share the port.
+        tls: What to speak TLS with; None for plaintext.
+        tokens: Which bearer tokens are good; None if none is asked for.
+        clients: The scopes of clients with a certificate, by the name in it, `*` for all others; None if none is asked
+            for.
+        quota: What each client that is known may take.
+        open_reflection: Whether reflection tells everybody.
+        allow_insecure: Whether others than this machine may reach the port although something is `missing`.
     """
 
     amqp_uri: str
@@ -63,6 +91,27 @@ class Settings:
     watch_patience: float = 10.0
     watch_checkpoint: float = 15.0
     reuse_port: bool = False
+    tls: TlsFiles | None = None
+    tokens: TokenRules | None = None
+    clients: Mapping[str, frozenset[str]] | None = None
+    quota: Quota = field(default_factory=Quota)
+    open_reflection: bool = True
+    allow_insecure: bool = False
+
+    @property
+    def missing(self) -> str:
+        """What the port lacks to be left open to others than this machine, for people; empty if nothing."""
+        lacks = []
+        if self.tls is None:
+            lacks.append("TLS (TLS_CERTIFICATE, TLS_KEY)")
+        if self.tokens is None and (self.tls is None or self.tls.client_ca is None):
+            lacks.append("tokens or client certificates (TOKEN_JWKS, TOKEN_SECRET_FILE or TLS_CLIENT_CA)")
+        return " and ".join(lacks)
+
+    @property
+    def exposed(self) -> bool:
+        """Whether others than this machine reach the port."""
+        return self.host != "localhost" and not _is_loopback(self.host)
 
 
 def settings(config: Mapping[str, object]) -> Settings:
@@ -72,8 +121,9 @@ def settings(config: Mapping[str, object]) -> Settings:
         configuration.ConfigurationError: If a value is missing or malformed.
     """
     values = {**_DEFAULTS, **config}
-    return Settings(
-        amqp_uri=configuration.amqp_uri(values).removeprefix("py"),  # `pyamqp` is kombu's own name for it
+    tls, tokens = _tls(values), _tokens(values)
+    read = Settings(
+        amqp_uri=_broker(values),
         host=configuration.text(values, "HOST"),
         port=configuration.integer(values, "PORT", 0, 65535),
         log_level=configuration.choice(values, "LOG_LEVEL", logs.LEVELS),
@@ -91,7 +141,109 @@ def settings(config: Mapping[str, object]) -> Settings:
         watch_patience=configuration.number(values, "WATCH_PATIENCE", 0.1, 3600),
         watch_checkpoint=configuration.number(values, "WATCH_CHECKPOINT", 0.05, 30),
         reuse_port=_flag(values, "REUSE_PORT"),
+        tls=tls,
+        tokens=tokens,
+        clients=_clients(values, tls, tokens),
+        quota=Quota(
+            calls=configuration.integer(values, "MAX_CALLS_PER_CLIENT", 0, 1_000_000),
+            watches=configuration.integer(values, "MAX_WATCHES_PER_CLIENT", 0, 1_000_000),
+            rate=configuration.number(values, "MAX_RATE_PER_CLIENT", 0, 1_000_000),
+        ),
+        open_reflection=_flag(values, "OPEN_REFLECTION"),
+        allow_insecure=_flag(values, "ALLOW_INSECURE"),
     )
+    if read.exposed and read.missing and not read.allow_insecure:
+        raise configuration.ConfigurationError(
+            f"HOST={read.host} is open to other machines without {read.missing}: give these, listen on 127.0.0.1, or"
+            " say ALLOW_INSECURE=true"
+        )
+    return read
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False  # a name, which may mean anything
+
+
+def _broker(values: Mapping[str, object]) -> str:
+    uri = configuration.amqp_uri(values).removeprefix("py")  # `pyamqp` is kombu's own name for it
+    try:
+        Address.of(uri)
+    except ssl.SSLError as error:
+        raise configuration.ConfigurationError(
+            "AMQP_URI: its cafile, certfile or keyfile is no PEM of its kind"
+        ) from error
+    except OSError as error:
+        reason = f"its cafile, certfile or keyfile cannot be read: {error.strerror}"
+        raise configuration.ConfigurationError(f"AMQP_URI: {reason}") from error
+    return uri
+
+
+def _tls(values: Mapping[str, object]) -> TlsFiles | None:
+    certificate, key, client_ca = (_file(values, name) for name in ("TLS_CERTIFICATE", "TLS_KEY", "TLS_CLIENT_CA"))
+    if certificate is not None and key is not None:
+        return TlsFiles(certificate, key, client_ca)
+    for name, value in (("TLS_CERTIFICATE", certificate), ("TLS_KEY", key), ("TLS_CLIENT_CA", client_ca)):
+        if value is not None:
+            missing = "TLS_CERTIFICATE" if certificate is None else "TLS_KEY"
+            raise configuration.ConfigurationError(f"{missing} must be given, since {name} is")
+    return None
+
+
+def _tokens(values: Mapping[str, object]) -> TokenRules | None:
+    jwks, secret = _file(values, "TOKEN_JWKS"), _file(values, "TOKEN_SECRET_FILE")
+    if jwks is not None and secret is not None:
+        raise configuration.ConfigurationError("TOKEN_JWKS and TOKEN_SECRET_FILE exclude each other")
+    keys = jwks or secret
+    if keys is None:
+        for name in ("TOKEN_ISSUER", "TOKEN_AUDIENCE"):
+            if values.get(name):
+                raise configuration.ConfigurationError(
+                    f"TOKEN_JWKS or TOKEN_SECRET_FILE must be given, since {name} is"
+                )
+        return None
+    return TokenRules(
+        keys=keys,
+        shared=secret is not None,
+        issuer=configuration.text(values, "TOKEN_ISSUER"),
+        audience=configuration.text(values, "TOKEN_AUDIENCE"),
+        leeway=configuration.number(values, "TOKEN_LEEWAY", 0, 3600),
+    )
+
+
+def _clients(
+    values: Mapping[str, object], tls: TlsFiles | None, tokens: TokenRules | None
+) -> Mapping[str, frozenset[str]] | None:
+    given = values.get("TLS_CLIENTS")
+    if tls is None or tls.client_ca is None:
+        if given:
+            raise configuration.ConfigurationError("TLS_CLIENT_CA must be given, since TLS_CLIENTS is")
+        return None
+    if not given:
+        # Where tokens say who may do what, a certificate only opens the connection.
+        return {"*": SCOPES} if tokens is None else {}
+    if not isinstance(given, dict):
+        raise configuration.ConfigurationError("TLS_CLIENTS must be a mapping of names to scopes")
+    clients: dict[str, frozenset[str]] = {}
+    for name, scopes in given.items():
+        named = frozenset(scopes.split()) if isinstance(scopes, str) else frozenset()
+        if not named or named - SCOPES:
+            raise configuration.ConfigurationError(
+                f"TLS_CLIENTS: the scopes of {name} must be some of {', '.join(sorted(SCOPES))}"
+            )
+        clients[str(name)] = named
+    return clients
+
+
+def _file(values: Mapping[str, object], name: str) -> Path | None:
+    value = values.get(name)
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str):
+        raise configuration.ConfigurationError(f"{name} must be the path of a file, got {value!r}")
+    return Path(value)
 
 
 def _flag(values: Mapping[str, object], name: str) -> bool:

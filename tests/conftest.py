@@ -16,6 +16,7 @@ import pytest
 
 if TYPE_CHECKING:
     from beers_cli.rabbitmq import RabbitMQNode
+    from tests.certificates import Authority
     from tests.nodes import PostgreSQLNode
 
 _VIRTUAL_HOSTS = 20
@@ -85,6 +86,22 @@ def module_amqp_uri(virtual_hosts: Iterator[str]) -> str:
 def fresh_amqp_uri(virtual_hosts: Iterator[str]) -> str:
     """The URI of a virtual host of the test's own: no queue of others is in there."""
     return next(virtual_hosts)
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> "Authority":
+    """An authority whose certificates are trusted."""
+    from tests.certificates import Authority  # noqa: PLC0415
+
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session")
+def stranger(tmp_path_factory: pytest.TempPathFactory) -> "Authority":
+    """An authority that nobody trusts; it calls itself what the other is called."""
+    from tests.certificates import Authority  # noqa: PLC0415
+
+    return Authority(tmp_path_factory.mktemp("stranger"))
 
 
 @pytest.fixture(scope="session")

@@ -30,6 +30,7 @@ CONTRACT: list[tuple[str, list[str], grpc.StatusCode, set[str]]] = [
     ("DeadlinePassed", ["r"], Code.DEADLINE_EXCEEDED, set()),
 ]
 OF_THE_BRIDGE = {"BrokerUnavailable", "ServiceUnavailable", "SlowReader", "UndecodableRequest"}
+OF_THE_DOOR = {"TokenMissing", "TokenInvalid", "TokenExpired", "ClientUnknown", "ScopeMissing"}
 
 
 def raising(failure: Exception) -> Any:
@@ -40,7 +41,7 @@ def raising(failure: Exception) -> Any:
 
 
 def test_the_table_holds_each_error_that_there_is_and_no_other() -> None:
-    assert set(errors.RULES) == {name for name, *_ in CONTRACT} | OF_THE_BRIDGE
+    assert set(errors.RULES) == {name for name, *_ in CONTRACT} | OF_THE_BRIDGE | OF_THE_DOOR
 
 
 async def test_each_error_of_the_service_reaches_the_client_as_its_status_with_its_details(amqp_uri: str) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -66,13 +65,6 @@ def refused_start(port: int, amqp_uri: str = NOWHERE, **more: str) -> subprocess
     )
 
 
-@pytest.fixture
-def port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="this system has no scheduling policies")
 def test_no_thread_of_the_bridge_interrupts_another(port: int) -> None:
     with process(port, NOWHERE) as bridge:
@@ -97,15 +89,24 @@ def test_a_port_that_is_taken_is_told_in_one_line(port: int) -> None:
         ("PORT", "65536"),
         ("AMQP_URI", "http://x"),
         ("AMQP_URI", "amqp://u:secret@h:x/"),
-        ("HOST", "9.9.9.9"),
+        ("AMQP_URI", "amqps://u:secret@h/?cafile=/nowhere"),
+        ("AMQP_URI", f"amqps://u:secret@h/?cafile={__file__}"),
     ],
 )
 def test_a_malformed_value_stops_the_start_with_one_line_that_names_it(port: int, name: str, value: str) -> None:
     refused = refused_start(port, **{name: value}) if name != "AMQP_URI" else refused_start(port, value)
     assert refused.returncode == 78
     (line,) = refused.stderr.decode().splitlines()
-    assert (value if name == "HOST" else name) in line
+    assert name in line
     assert "secret" not in line
+
+
+def test_an_address_that_is_not_ours_stops_the_start_with_one_line(port: int) -> None:
+    refused = refused_start(port, HOST="9.9.9.9", ALLOW_INSECURE="true")
+    assert refused.returncode == 78
+    (line,) = refused.stderr.decode().splitlines()
+    assert "cannot listen" in line
+    assert "9.9.9.9" in line
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -30,11 +30,12 @@ class FakeService(beers_pb2_grpc.BeersServiceServicer):
     each of its chunks to `on_chunk` before it goes on.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, credentials: grpc.ServerCredentials | None = None) -> None:
         self.beers: dict[int, beers_pb2.Beer] = {}
         self.events: list[beers_pb2.BeerEvent] = []
         self.answers: dict[str, beers_pb2.Beer] = {}
         self.calls: list[Any] = []
+        self.authorizations: list[str] = []
         self.failures: deque[Status | None] = deque()
         self.lose_answers = 0
         self.watches: list[Any] = []
@@ -50,7 +51,10 @@ class FakeService(beers_pb2_grpc.BeersServiceServicer):
         self._server = grpc.server(ThreadPoolExecutor(8), options=[("grpc.so_reuseport", 0)])
         beers_pb2_grpc.add_BeersServiceServicer_to_server(self, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
-        self.port = self._server.add_insecure_port("127.0.0.1:0")
+        if credentials is None:
+            self.port = self._server.add_insecure_port("127.0.0.1:0")
+        else:
+            self.port = self._server.add_secure_port("127.0.0.1:0", credentials)
         self.serving(yes=True)
         self._server.start()
 
@@ -262,6 +266,9 @@ class FakeService(beers_pb2_grpc.BeersServiceServicer):
 
     def _begin(self, request: Any, context: Any) -> None:
         self.calls.append(request)
+        if context is not None:  # a test may call the method itself
+            shown = [str(value) for key, value in context.invocation_metadata() if key == "authorization"]
+            self.authorizations += shown
         failure = self.failures.popleft() if self.failures else None
         if failure is not None:
             fail(context, failure)

@@ -12,9 +12,9 @@ from amqp import spec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beers_service.answers import Answers
-from beers_service.flows import Inflow, Outflow
+from beers_service.answers import Answers, Outflow
 from beers_service.frames import Answer
+from beers_service.inflow import Inflow
 
 FRAME = st.tuples(st.integers(1, 8), st.integers(0, 9), st.binary(max_size=40))
 

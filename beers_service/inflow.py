@@ -1,14 +1,8 @@
-"""What flows in and out of a connection, many frames at a time.
-
-py-amqp reads each frame with three calls of the system and writes each message and each acknowledgement with one of
-its own. Both wake the broker, or us, once for each.
-"""
+"""What flows in from a connection, many frames at a time. py-amqp reads each frame with three calls of the system."""
 
 from struct import Struct
-from typing import Any
 
 import amqp
-from eventlet.semaphore import Semaphore
 
 _HEADER = Struct(">BHL")
 _OVERHEAD = 8  # bytes of a frame besides its payload
@@ -55,30 +49,3 @@ class Inflow:
             take((kind, channel, data[body : following - 1]))
             start = following
         self._rest = data[start:]
-
-
-class Outflow:
-    """All that is written to a connection: what one green thread writes stands in one piece, whatever others do.
-
-    py-amqp's own frames go through it as well.
-    """
-
-    def __init__(self, connection: amqp.Connection) -> None:
-        self._connection = connection
-        self._write_frame = connection.frame_writer
-        self._lock = Semaphore()
-        connection.frame_writer = self._write_method
-
-    def write(self, frames: bytes) -> None:
-        """Write whole frames; raises one of `broker.BROKER_ERRORS`."""
-        with self._lock:
-            # To ask an ended connection for its transport would connect it anew.
-            if not self._connection.connected:
-                raise ConnectionResetError("the connection has ended")
-            self._connection.transport.write(frames)
-            # A sign of life, like the frames of py-amqp's writer.
-            self._connection.bytes_sent += 1
-
-    def _write_method(self, *frame: Any) -> None:
-        with self._lock:
-            self._write_frame(*frame)
