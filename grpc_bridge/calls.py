@@ -12,14 +12,15 @@ from contextlib import aclosing
 from typing import Any, Final, TypeVar
 
 import grpc
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 from structlog.typing import FilteringBoundLogger
 
 from grpc_bridge import auth, errors
-from grpc_bridge.auth import Door, Identity
+from grpc_bridge.auth import Door
 from grpc_bridge.errors import CallFailed
 from grpc_bridge.identifiers import identifiers, in_a_log, is_acceptable
-from grpc_bridge.quotas import Quota, Quotas, Share
+from grpc_bridge.quotas import Quota, Quotas
+from grpc_bridge.received import Call, Undecodable, decoded, decoding
 
 CORRELATION_ID: Final = "x-correlation-id"
 REQUEST_ID: Final = "x-request-id"
@@ -39,56 +40,6 @@ _NOT_LET_IN: Final = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSIO
 _Outcome = TypeVar("_Outcome")
 _Request = TypeVar("_Request", bound=Message)
 _Response = TypeVar("_Response", bound=Message)
-
-
-class Undecodable:
-    """Stands for a request whose bytes are no protobuf of its type."""
-
-
-UNDECODABLE: Final = Undecodable()
-
-
-class Call:
-    """What is known of one gRPC call besides its request.
-
-    Attributes:
-        correlation_id: The conversation that it is part of.
-        deadline: When to have answered, in the time of the event loop. For a stream, infinity if its client does not
-            say: each step of it has its own deadline then.
-        traceparent: The trace that it is part of, as the client wrote it; empty if it did not.
-        request_id: That of a command, once a servicer has found or made it; empty for a read.
-        counts: What a stream has counted, for the log.
-        identity: Who calls; None where nobody is asked.
-        share: What they take of the bridge; None where that is not counted.
-        fault: What is wrong with what they showed, for the log.
-    """
-
-    __slots__ = (
-        "_step",
-        "correlation_id",
-        "counts",
-        "deadline",
-        "fault",
-        "identity",
-        "request_id",
-        "share",
-        "traceparent",
-    )
-
-    def __init__(self, correlation_id: str, deadline: float, traceparent: str, step: float) -> None:
-        self.correlation_id = correlation_id
-        self.deadline = deadline
-        self.traceparent = traceparent
-        self.request_id = ""
-        self.counts: dict[str, int] = {}
-        self.identity: Identity | None = None
-        self.share: Share | None = None
-        self.fault = ""
-        self._step = step
-
-    def step_deadline(self) -> float:
-        """Return when a step of a stream that begins now is to have ended: in the default time, or when the call is."""
-        return min(self.deadline, asyncio.get_running_loop().time() + self._step)
 
 
 Handler = Callable[[_Request, Call], Awaitable[_Response]]
@@ -245,7 +196,7 @@ class Reception:
         """Send what *streamer* yields, as long as the client reads."""
         if self.watches > self._max_watches:
             raise errors.overloaded("too many streams at once")
-        async with aclosing(streamer(_decoded(received), call)) as responses:
+        async with aclosing(streamer(decoded(received), call)) as responses:
             async for response in responses:
                 try:
                     async with asyncio.timeout(self._write_patience):
@@ -317,7 +268,7 @@ class Reception:
             async with asyncio.timeout_at(None if deadline == float("inf") else deadline) as limit:
                 self._streams.add(limit)
                 try:
-                    return await handler((_decoded(request) async for request in received), call)
+                    return await handler((decoded(request) async for request in received), call)
                 finally:
                     self._streams.discard(limit)
         except TimeoutError as error:
@@ -339,7 +290,7 @@ class Reception:
         if self._door is not None:
             self._let_in(call, context, scope)
         self._admit()
-        return _decoded(received)
+        return decoded(received)
 
     def _let_in(
         self, call: Call, context: "grpc.aio.ServicerContext[Any, Any]", scope: str, *, watch: bool = False
@@ -416,25 +367,6 @@ class Reception:
 def generic_handler(service: str, methods: "Mapping[str, grpc.RpcMethodHandler[Any, Any]]") -> grpc.GenericRpcHandler:
     """Return what gRPC needs to serve *methods* as those of *service*."""
     return grpc.method_handlers_generic_handler(service, dict(methods))
-
-
-def decoding(request: type[_Request]) -> Callable[[bytes], _Request | Undecodable]:
-    """Return a deserializer that does not raise: gRPC would tell the client the exception's class and text."""
-    parse = request.FromString
-
-    def decode(received: bytes) -> _Request | Undecodable:
-        try:
-            return parse(received)
-        except DecodeError:
-            return UNDECODABLE
-
-    return decode
-
-
-def _decoded(received: _Request | Undecodable) -> _Request:
-    if isinstance(received, Undecodable):
-        raise CallFailed("UndecodableRequest", (), "the request is no protobuf message of its type")
-    return received
 
 
 def _serialized(response: Message) -> bytes:

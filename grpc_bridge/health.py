@@ -16,7 +16,7 @@ from grpc_health.v1.health_pb2 import (
     HealthListResponse,
 )
 
-from grpc_bridge.calls import Undecodable, decoding
+from grpc_bridge.received import Undecodable, decoding
 
 SERVICE = "grpc.health.v1.Health"
 LIVENESS = "liveness"

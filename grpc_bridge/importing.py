@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from grpc_bridge.bus import Caller
-from grpc_bridge.calls import Call
 from grpc_bridge.errors import CallFailed, invalid_field
 from grpc_bridge.proto.beers.v1 import beers_pb2 as v1
+from grpc_bridge.received import Call
 
 CHUNK = 1000
 """How many beers a chunk may hold."""

@@ -10,10 +10,11 @@ import grpc
 
 from grpc_bridge.auth import WRITE
 from grpc_bridge.bus import Caller
-from grpc_bridge.calls import Call, Reception
+from grpc_bridge.calls import Reception
 from grpc_bridge.errors import CallFailed
 from grpc_bridge.identifiers import identifiers
 from grpc_bridge.proto.pb import beers_pb2 as pb
+from grpc_bridge.received import Call
 
 SERVICE = "pb.Beers"
 

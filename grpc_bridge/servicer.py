@@ -14,12 +14,13 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from grpc_bridge import presenting
 from grpc_bridge.auth import READ, WRITE
 from grpc_bridge.bus import Caller
-from grpc_bridge.calls import Call, Reception
+from grpc_bridge.calls import Reception
 from grpc_bridge.errors import invalid_field
 from grpc_bridge.feed import Feed, Filter, Head, out_of_range
 from grpc_bridge.identifiers import identifiers
 from grpc_bridge.importing import Import
 from grpc_bridge.proto.beers.v1 import beers_pb2 as v1
+from grpc_bridge.received import Call
 from grpc_bridge.watching import Watches, position_of
 
 SERVICE = "beers.v1.BeersService"

@@ -9,10 +9,10 @@ import grpc
 import pytest
 
 from grpc_bridge.availability import Patience
-from grpc_bridge.calls import Call
 from grpc_bridge.errors import CallFailed
 from grpc_bridge.importing import CHUNK, FAILURES, Import
 from grpc_bridge.proto.beers.v1 import beers_pb2 as v1
+from grpc_bridge.received import Call
 from tests.bridge.broker_proxy import broker_proxy
 from tests.bridge.running_bridge import details, refusal, running_bridge, trailers
 from tests.bridge.scripted_service import Refused, ScriptedService, scripted_service
