@@ -165,7 +165,7 @@ def _named(name: str, kind: bytes) -> bytes:
 
 
 def _short(text: str) -> bytes:
-    encoded = text.encode()
+    encoded = text.encode(errors="surrogatepass")  # as py-amqp reads it: what came over AMQP can go back
     if len(encoded) > 255:  # noqa: PLR2004 - AMQP's shortstr
         raise ValueError(f"{text[:20]}… is too long for AMQP")
     return bytes((len(encoded),)) + encoded

@@ -91,7 +91,20 @@ def reply_to(message: Message) -> str:
     routing_key = message.properties.get("reply_to")
     if not isinstance(routing_key, str) or not routing_key:
         raise Unanswerable("no reply_to")
+    for name in ("reply_to", "correlation_id"):
+        # py-amqp lets halves of surrogate pairs pass, which nobody else can read.
+        if not is_encodable(message.properties.get(name, "")):
+            raise Unanswerable(f"{name} is no text")
     return routing_key
+
+
+def is_encodable(text: str) -> bool:
+    """Tell whether *text* can be written in UTF-8: it cannot if it holds half of a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def context(message: Message, reply_to: str) -> dict[str, Any]:

@@ -30,11 +30,15 @@ from grpc_bridge.address import Address
 _FRAME = struct.Struct(">BHI")  # kind, channel, size of the payload; then the payload, then one byte
 _FRAME_END: Final = 0xCE
 _AROUND: Final = _FRAME.size + 1
-_BODY, _HEARTBEAT = 3, 8
+_HEADER, _BODY, _HEARTBEAT = 2, 3, 8
+_BODY_SIZE = struct.Struct(">4xQ")  # in the payload of a header
 _DELIVER: Final = struct.pack(">I", Basic.Deliver.index)
 _HEARTBEAT_FRAME: Final = Heartbeat().marshal()
 _LARGEST_FRAME: Final = 131_072
 """Bytes, and RabbitMQ's own default; a frame that is larger is none."""
+
+_UNREADABLE: Final = Basic.Properties()
+"""The properties of a message that whoever published it gave such as are no AMQP; it is passed over."""
 
 _Command = TypeVar("_Command", bound=Frame)
 
@@ -191,7 +195,7 @@ class Channel:
             self._returned = False
             if self._on_return is not None:
                 self._on_return(self._header.properties)
-        elif self._on_message is not None:
+        elif self._on_message is not None and self._header.properties is not _UNREADABLE:
             try:
                 self._on_message(self._header.properties, body)
             except Exception as error:  # noqa: BLE001 - a bug of whoever takes it must not cost the connection
@@ -326,13 +330,15 @@ class BrokerConnection(asyncio.Protocol):
             return
         if frame.startswith(_DELIVER, _FRAME.size):
             return  # it announces what says all that we need: a channel has one consumer at most
+        if kind == _HEADER:
+            if channel is not None:
+                channel.take_header(_header(frame))
+            return
         content = frames.unmarshal(frame)[2]
         if channel is None:
             if number == 0 and isinstance(content, Frame):
                 self._take_own(content)
             # Else it was on its way when the channel was closed.
-        elif isinstance(content, ContentHeader):
-            channel.take_header(content)
         elif isinstance(content, Frame):
             channel.take(content)
 
@@ -383,6 +389,17 @@ class BrokerConnection(asyncio.Protocol):
         for channel in list(self._channels.values()):
             channel.end(error)
         self._channels.clear()
+
+
+def _header(frame: bytes) -> ContentHeader:
+    try:
+        header = frames.unmarshal(frame)[2]
+    except (PAMQPException, ValueError):
+        header = None
+    if isinstance(header, ContentHeader):
+        return header
+    (size,) = _BODY_SIZE.unpack_from(frame, _FRAME.size)
+    return ContentHeader(body_size=size, properties=_UNREADABLE)
 
 
 async def connect(address: Address, heartbeat: int, on_end: Callable[[str], None]) -> BrokerConnection:

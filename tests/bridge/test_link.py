@@ -1,6 +1,7 @@
 """The connection to the broker: what it makes of brokers that are silent, slow, strange or unwilling."""
 
 import asyncio
+import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -201,6 +202,15 @@ async def test_frames_may_come_in_any_pieces(at_once: int) -> None:
         ]
         came += map(ContentBody, pieces)
     stream = b"".join(frames.marshal(frame, 1) for frame in came)
+    # Of a publisher whose correlation id is no text, in the midst of the others.
+    whole = b"\x02\xed\xa0"
+    header = struct.pack(">HHQH", 60, 0, 4, 0x0400) + whole
+    deliver = frames.marshal(Basic.Deliver("tag", 1, exchange="", routing_key="q"), 1)
+    strange = (
+        deliver + struct.pack(">BHI", 2, 1, len(header)) + header + b"\xce" + frames.marshal(ContentBody(b"junk"), 1)
+    )
+    after = len(frames.marshal(came[0], 1))
+    stream = stream[:after] + strange + stream[after:]
     for start in range(0, len(stream), at_once):
         connection.data_received(stream[start : start + at_once])
     await consuming

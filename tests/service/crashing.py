@@ -15,11 +15,7 @@ from beers_service.ports import EventRecord
 from beers_service.publisher import AmqpPublisher
 from beers_service.store.event_log import SqlEventLog, SqlTransaction
 from beers_service.store.relay_cursor import SqlRelayCursor
-
-BEFORE_COMMIT = "before commit"
-AFTER_COMMIT = "after commit, before the reply"
-MID_WINDOW = "mid-window of the relay"
-AFTER_CONFIRM = "after confirm, before cursor"
+from tests.service.points import AFTER_COMMIT, AFTER_CONFIRM, BEFORE_COMMIT, MID_WINDOW
 
 
 def crash_at(point: str) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import create_engine, text
 from beers_service import admin
 
 from .conftest import Start, Wire, eventually
-from .crashing import AFTER_COMMIT, AFTER_CONFIRM, BEFORE_COMMIT, MID_WINDOW
+from .points import AFTER_COMMIT, AFTER_CONFIRM, BEFORE_COMMIT, MID_WINDOW
 
 COMMANDS: list[dict[str, Any]] = [
     {"method": "add", "kwargs": {"name": f"Beer {number}", "request_id": f"r-{number}"}} for number in range(2, 12)

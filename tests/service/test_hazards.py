@@ -101,6 +101,20 @@ def test_a_message_that_cannot_even_be_read_is_put_aside_and_the_connection_stay
     assert "broker connection lost" not in service.text
 
 
+@pytest.mark.parametrize(
+    "properties", [{"reply_to": "\ud800"}, {"correlation_id": "\ud800" + 30 * "c"}], ids=["reply_to", "correlation_id"]
+)
+def test_whom_nobody_can_name_is_not_answered_and_the_service_stays(
+    start: Start, wire: Wire, properties: dict[str, str]
+) -> None:
+    service = start()
+    wire.send(GOOD, **properties)
+    letter = wire.get("beers.dead-letters")
+    assert letter.properties["application_headers"]["x-reason"] == f"{min(properties)} is no text"
+    assert wire.answer(wire.send(GOOD))["error"] is None
+    assert service.alive()
+
+
 def test_a_routing_key_that_is_no_text_is_answered_as_one_that_names_no_method(start: Start, wire: Wire) -> None:
     service = start()
     assert wire.answer(wire.send(GOOD, "beers.\udcff"))["error"]["exc_type"] == "MethodNotFound"
