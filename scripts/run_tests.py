@@ -35,6 +35,10 @@ BESIDE: Final = "service"
 ALONE: Final = "e2e"
 """The directory that runs when all others are done."""
 
+GREEN: Final = frozenset({"unit", "service", "e2e"})
+"""The directories whose tests, or processes that they start, have green threads. Only there coverage asks which of them
+runs: to ask makes a greenlet for each thread, and Python 3.11 may never come back from freeing one while it traces."""
+
 DIRECTORY_SECONDS: Final = 900
 """How long one directory may take. pytest-timeout ends a test that hangs; this ends a pytest that hangs."""
 
@@ -209,7 +213,8 @@ def _run(
     """Run one directory and say what went wrong beyond its failed tests."""
     report = REPORTS / f"{directory}.xml"
     report.unlink(missing_ok=True)
-    command = [sys.executable, *(["-m", "coverage", "run"] if coverage else []), "-m", "pytest", f"tests/{directory}"]
+    measured = ["-m", "coverage", "run", *([] if directory in GREEN else ["--concurrency=thread"])] if coverage else []
+    command = [sys.executable, *measured, "-m", "pytest", f"tests/{directory}"]
     # A process group of its own: Ctrl-C reaches us alone, and pytest gets one interruption, not two.
     pytest = subprocess.Popen([*command, f"--junit-xml={report}", *pytest_arguments], env=environment, process_group=0)
     problems = []

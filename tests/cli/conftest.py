@@ -1,6 +1,5 @@
 """The command line in this process, and the service that it calls."""
 
-import gc
 import io
 import json
 import sys
@@ -56,8 +55,3 @@ def beers(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) ->
         return Result(code, out, err)
 
     return run
-
-
-# While coverage traces, CPython 3.11 may never come back from a greenlet that the collector frees: a run hung so. There
-# is little to collect in two minutes of tests.
-gc.disable()
