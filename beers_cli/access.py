@@ -150,6 +150,10 @@ def _options() -> list[Any]:
     return list(typer.main.get_command(declared).params)
 
 
+def _file(variable: str, meaning: str) -> Any:
+    return typer.Option(metavar="FILE", envvar=variable, rich_help_panel=_PANEL, help=meaning)
+
+
 def _declared(
     *,
     tls: Annotated[
@@ -161,37 +165,10 @@ def _declared(
             help="Speak TLS; the other options of TLS imply it.",
         ),
     ] = False,
-    tls_ca: Annotated[
-        str,
-        typer.Option(
-            metavar="FILE",
-            envvar="BEERS_TLS_CA",
-            rich_help_panel=_PANEL,
-            help="Authorities to trust, instead of the system's. PEM.",
-        ),
-    ] = "",
-    tls_certificate: Annotated[
-        str,
-        typer.Option(
-            metavar="FILE",
-            envvar="BEERS_TLS_CERTIFICATE",
-            rich_help_panel=_PANEL,
-            help="A certificate to show to the service. PEM.",
-        ),
-    ] = "",
-    tls_key: Annotated[
-        str,
-        typer.Option(metavar="FILE", envvar="BEERS_TLS_KEY", rich_help_panel=_PANEL, help="The key of it. PEM."),
-    ] = "",
-    token_file: Annotated[
-        str,
-        typer.Option(
-            metavar="FILE",
-            envvar="BEERS_TOKEN_FILE",
-            rich_help_panel=_PANEL,
-            help="A bearer token to show; BEERS_TOKEN holds one itself.",
-        ),
-    ] = "",
+    tls_ca: Annotated[str, _file("BEERS_TLS_CA", "Authorities to trust, instead of the system's. PEM.")] = "",
+    tls_certificate: Annotated[str, _file("BEERS_TLS_CERTIFICATE", "A certificate to show to the service. PEM.")] = "",
+    tls_key: Annotated[str, _file("BEERS_TLS_KEY", "The key of it. PEM.")] = "",
+    token_file: Annotated[str, _file("BEERS_TOKEN_FILE", "A bearer token to show; BEERS_TOKEN holds one itself.")] = "",
 ) -> None:
     """Stand for a command that has these options."""
 

@@ -1,7 +1,7 @@
 """The composition root: from the configuration to a service that can run calls."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,7 +13,7 @@ from beers_service.calls import Calls
 from beers_service.domain.errors import BeersError, InvalidField, StoreUnavailable
 from beers_service.gathering import Gathering
 from beers_service.incoming import is_identifier, is_number, traceparent_of
-from beers_service.methods import Answer, Call
+from beers_service.methods import Call
 from beers_service.publisher import AmqpPublisher
 from beers_service.relay import Relay
 from beers_service.representation import Json, represent_error
@@ -43,7 +43,7 @@ class BoundCalls:
 
     def one(self, method: str, /, **arguments: Any) -> Any:
         """Run one call and return its result; raises what it ended in."""
-        answer = self._run([self._call(method, arguments)])[0]
+        answer = self._calls.run([self._call(method, arguments)])[0]
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -60,11 +60,8 @@ class BoundCalls:
             {"result": None, "error": represent_error(answer)}
             if isinstance(answer, Exception)
             else {"result": answer, "error": None}
-            for answer in self._run([self._parse(index, call) for index, call in enumerate(calls)])
+            for answer in self._calls.run([self._parse(index, call) for index, call in enumerate(calls)])
         ]
-
-    def _run(self, calls: Sequence[Call]) -> list[Answer]:
-        return self._calls.run(calls)
 
     def _parse(self, index: int, call: object) -> Call:
         if not isinstance(call, dict) or not isinstance(call.get("method"), str):

@@ -10,7 +10,6 @@ ACKNOWLEDGED, REFUSED, UNKNOWN = "acknowledged", "refused", "unknown"
 """It was answered; it was answered that it is not to be; whoever called has learned neither."""
 
 COMMANDS = ("add", "rename", "update", "remove", "restore")
-READS = ("get", "list")
 
 Seen = tuple[int, int, str]
 """A beer as somebody saw it: its id, its version and its name."""
@@ -22,7 +21,7 @@ class Call:
 
     Attributes:
         client: Who called.
-        method: One of `COMMANDS` or `READS`.
+        method: One of `COMMANDS`, or `get` or `list`.
         request_id: The same for all attempts; empty for reads.
         arguments: What was asked for, as the method's arguments.
         began: When the first attempt began, in seconds after the beginning of the run.

@@ -105,39 +105,12 @@ class Program:
                 log.write(piece)
 
 
-class BrokerPart:
-    """The private RabbitMQ."""
+class NodePart:
+    """A private RabbitMQ or PostgreSQL. The latter may end by itself if it has no room for its own log."""
 
-    role = name = "rabbitmq"
-    may_end = False
-
-    def __init__(self, node: RabbitMQNode) -> None:
-        self.node = node
-
-    def begin(self) -> None:
-        """Start it."""
-        self.node.begin()
-
-    def process(self) -> "subprocess.Popen[bytes]":
-        """Return the server."""
-        return self.node.process
-
-    def pids(self) -> list[int]:
-        """Return the server, if it runs."""
-        return [] if self.node.pid is None else [self.node.pid]
-
-    def stop(self) -> None:
-        """Stop it."""
-        self.node.stop()
-
-
-class DatabasePart:
-    """The private PostgreSQL. It ends by itself if it has no room for its own log."""
-
-    role = name = "postgresql"
-    may_end = True
-
-    def __init__(self, node: PostgreSQLNode) -> None:
+    def __init__(self, role: str, node: RabbitMQNode | PostgreSQLNode) -> None:
+        self.role = self.name = role
+        self.may_end = isinstance(node, PostgreSQLNode)
         self.node = node
 
     def begin(self) -> None:
@@ -150,9 +123,7 @@ class DatabasePart:
 
     def pids(self) -> list[int]:
         """Return the server and its children, if it runs."""
-        if self.node.pid is None:
-            return []
-        return [self.node.pid, *_children(self.node.pid)]
+        return [] if self.node.pid is None else [self.node.pid, *_children(self.node.pid)]
 
     def stop(self) -> None:
         """Stop it."""

@@ -18,9 +18,9 @@ from beers_service import admin
 from beers_service.store import schema
 from beers_service.store.engine import connect, reading
 from beers_service.subscriber.inbox import consumers
-from chaos import following, parts
+from chaos import following
 from chaos.disk import Disk, FileSizeLimit, SmallDisk
-from chaos.parts import BrokerPart, DatabasePart, Part, Program
+from chaos.parts import NodePart, Part, Program
 from chaos.proxy import Link, Proxy
 from chaos.schedule import Targets
 from tests.nodes import PostgreSQLNode
@@ -119,13 +119,12 @@ def staged(cast: Cast, folder: Path, say: Callable[[str], None]) -> Iterator[Sta
         proxy = Proxy()
         stack.callback(proxy.close)
         say("starting RabbitMQ")
-        broker = BrokerPart(RabbitMQNode(scratch / "rabbitmq", say=say))
+        node = RabbitMQNode(scratch / "rabbitmq", say=say)
+        broker = NodePart("rabbitmq", node)
         stack.callback(_keep, scratch / "rabbitmq" / "log", folder / "rabbitmq-log")
         stack.callback(broker.stop)
-        broker.node.start()
-        links = {
-            f"{role} to rabbitmq": proxy.link(lambda: broker.node.port) for role in ("service", "bridge", "subscriber")
-        }
+        node.start()
+        links = {f"{role} to rabbitmq": proxy.link(lambda: node.port) for role in ("service", "bridge", "subscriber")}
         disk_folder = scratch / "store"
         disk_folder.mkdir()
         disk: Disk | None = SmallDisk.mount(disk_folder, POSTGRESQL_DISK if cast.store == "postgresql" else SQLITE_DISK)
@@ -139,7 +138,7 @@ def staged(cast: Cast, folder: Path, say: Callable[[str], None]) -> Iterator[Sta
         admin.migrate(direct)
         ports = [processes.free_port() for _ in range(cast.bridges)]
         environment = _environment(folder)
-        uri = broker.node.uri
+        uri = node.uri
         roles = cast.roles()
         for name in roles["service"]:
             own = {"DATABASE_URL": through, "AMQP_URI": _through(uri, links["service to rabbitmq"])}
@@ -202,7 +201,7 @@ def _stores(
     node = PostgreSQLNode(say, folder=cluster, settings=POSTGRESQL_SETTINGS)
     stack.callback(node.stop)
     node.start()
-    found["postgresql"] = DatabasePart(node)
+    found["postgresql"] = NodePart("postgresql", node)
     links["service to postgresql"] = link = proxy.link(lambda: node.port)
     direct = node.url()
     return (
@@ -243,11 +242,6 @@ def _keep(source: Path, target: Path) -> None:
     """Copy what a run has left, for whoever wants to look into it."""
     if source.exists():
         shutil.copytree(source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("ballast", "cluster"))
-
-
-def all_alive(stage: Stage) -> bool:
-    """Tell whether every part runs."""
-    return all(parts.alive(part) for part in stage.parts.values())
 
 
 def now() -> float:

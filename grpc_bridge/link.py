@@ -13,7 +13,8 @@ from pamqp.commands import Basic, Exchange, Queue
 from pamqp.common import FieldTable
 
 from grpc_bridge.address import Address
-from grpc_bridge.amqp import AmqpError, BrokerConnection, Channel, ChannelClosed, connect
+from grpc_bridge.amqp import BrokerConnection, connect
+from grpc_bridge.channel import AmqpError, Channel, ChannelClosed
 
 EXCHANGE = "nameko-rpc"
 

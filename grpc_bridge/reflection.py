@@ -42,8 +42,9 @@ def handlers(services: Sequence[str], door: Door | None, scope: str) -> list[grp
                 if refusal is None:
                     raise
                 await context.abort(refusal.code, refusal.message, refusal.trailers)
-        # It is a generator, which its types forget.
-        async for response in servicer.ServerReflectionInfo(requests, context):  # type: ignore[attr-defined]
+        async for response in servicer.ServerReflectionInfo(  # type: ignore[attr-defined] # its types forget that it yields
+            requests, context
+        ):
             yield response
 
     method = grpc.stream_stream_rpc_method_handler(

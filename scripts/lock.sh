@@ -12,7 +12,7 @@ uv=${1:-uv}
 compile() {
     # No index, no link and no path may get into a lock file: it has to work on every machine.
     "$uv" pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
-        --no-emit-index-url --no-annotate --custom-compile-command 'make lock' "$@"
+        --no-annotate --custom-compile-command 'make lock' "$@"
 }
 
 out=requirements

@@ -29,7 +29,8 @@ def fetch(engine: Engine, statement: str, values: Row = ()) -> list[Any]:
 def transaction(engine: Engine, first: str, values: Row = (), *, lasting: bool = True) -> Iterator[Cursor]:
     """Run a transaction as `engine.writing` does; it begins with the statement *first*, whose rows are to be fetched.
 
-    The cursor raises what the driver raises; it is translated on the way out.
+    One that is not *lasting* does not wait for the disk: a power loss may undo it, as if it had never been. The cursor
+    raises what the driver raises; it is translated on the way out.
     """
     with _connection(engine) as connection:
         cursor: Any = connection.cursor()

@@ -101,11 +101,10 @@ def _sqlite(url: URL, setting: str, *, existing: bool) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        options = connection.get_execution_options()
-        if not options.get("writes", False):
+        if not connection.get_execution_options().get("writes", False):
             connection.exec_driver_sql("BEGIN")
             return
-        set_durability(connection.info, connection.exec_driver_sql, lasting=options["lasting"])
+        set_durability(connection.info, connection.exec_driver_sql, lasting=True)
         # A writer that began as a reader would fail as soon as another one got in between.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
@@ -121,7 +120,6 @@ def _postgresql(url: URL, application: str, longest_pause: float) -> Engine:
         max_overflow=15,
         pool_timeout=STATEMENT_TIMEOUT,
         pool_use_lifo=True,
-        executemany_mode="values_plus_batch",  # many rows a round trip, also where a row may be there already
         connect_args={
             "connect_timeout": STATEMENT_TIMEOUT,
             "application_name": application,
@@ -142,16 +140,11 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
-def writing(engine: Engine, *, lasting: bool = True) -> Iterator[Connection]:
-    """Run a transaction that commits at the end of the block; errors of the commit itself are `OutcomeUnknown`.
-
-    One that is not *lasting* does not wait for the disk: a power loss may undo it, as if it had never been.
-    """
-    with translated_errors(), engine.connect().execution_options(writes=True, lasting=lasting) as connection:
+def writing(engine: Engine) -> Iterator[Connection]:
+    """Run a transaction that commits at the end of the block; errors of the commit itself are `OutcomeUnknown`."""
+    with translated_errors(), engine.connect().execution_options(writes=True) as connection:
         transaction = await_lock(connection.begin)
         try:
-            if not lasting and engine.dialect.name == "postgresql":
-                connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
             yield connection
         except BaseException:
             if transaction.is_active:  # a subscriber's handler may have ended it

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from beers_cli.__main__ import main
+from grpc_bridge.proto.beers.v1 import beers_pb2
 from tests.cli.fake_service import FakeService
+from tests.cli.watching import add
 
 
 @dataclass(frozen=True)
@@ -55,3 +57,14 @@ def beers(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) ->
         return Result(code, out, err)
 
     return run
+
+
+@pytest.fixture
+def history(service: FakeService) -> FakeService:
+    """A service that holds two beers and five events."""
+    add(service, "Punk")
+    add(service, "Jever")
+    service.RenameBeer(beers_pb2.RenameBeerRequest(beer_id=1, name="Punk IPA"), None)
+    service.RemoveBeer(beers_pb2.RemoveBeerRequest(beer_id=2), None)
+    service.RestoreBeer(beers_pb2.RestoreBeerRequest(beer_id=2), None)
+    return service

@@ -123,19 +123,7 @@ def test_a_url_that_cannot_work_is_refused_by_its_name(url: str) -> None:
         connect(url)
 
 
-def test_sqlite_waits_for_the_disk_at_every_commit(tmp_path: Path) -> None:
-    engine = connect(f"sqlite:///{tmp_path}/beers.db")
-
-    def waits(**options: bool) -> bool:
-        with writing(engine, **options) as connection:
-            assert connection.execute(text("PRAGMA journal_mode")).scalar_one() == "wal"
-            return bool(connection.execute(text("PRAGMA synchronous")).scalar_one() == 2)
-
-    # On the same connection, of which the pool has no more in this test.
-    assert [waits(), waits(lasting=False), waits()] == [True, False, True]
-
-
-def test_a_connection_to_sqlite_that_spared_the_disk_once_waits_for_it_again(tmp_path: Path) -> None:
+def test_sqlite_waits_for_the_disk_at_every_commit_that_must_last(tmp_path: Path) -> None:
     """On one connection, through the driver as the writer and the relay use it and through SQLAlchemy."""
     engine = connect(f"sqlite:///{tmp_path}/beers.db")
 
@@ -143,11 +131,12 @@ def test_a_connection_to_sqlite_that_spared_the_disk_once_waits_for_it_again(tmp
         with transaction(engine, "PRAGMA synchronous", lasting=lasting) as cursor:
             return bool(cursor.fetchone() == (2,))
 
-    def sqlalchemy(**options: bool) -> bool:
-        with writing(engine, **options) as connection:
+    def sqlalchemy() -> bool:
+        with writing(engine) as connection:
+            assert connection.execute(text("PRAGMA journal_mode")).scalar_one() == "wal"
             return bool(connection.execute(text("PRAGMA synchronous")).scalar_one() == 2)
 
-    assert [driver(), driver(lasting=False), sqlalchemy(), sqlalchemy(lasting=False), driver()] == [
+    assert [driver(), driver(lasting=False), sqlalchemy(), driver(lasting=False), driver()] == [
         True, False, True, False, True,
     ]  # fmt: skip
 
@@ -168,11 +157,15 @@ def test_sqlite_copies_what_many_commits_change_only_now_and_then(tmp_path: Path
 def test_postgresql_waits_for_the_disk_at_every_commit_that_must_last(postgres_url: str) -> None:
     engine = connect(postgres_url)
 
-    def waits(**options: bool) -> bool:
-        with writing(engine, **options) as connection:
+    def driver(*, lasting: bool = True) -> bool:
+        with transaction(engine, "SHOW synchronous_commit", lasting=lasting) as cursor:
+            return bool(cursor.fetchone() == ("on",))
+
+    def sqlalchemy() -> bool:
+        with writing(engine) as connection:
             return bool(connection.execute(text("SHOW synchronous_commit")).scalar_one() == "on")
 
-    assert [waits(), waits(lasting=False), waits()] == [True, False, True]
+    assert [driver(), driver(lasting=False), sqlalchemy(), driver()] == [True, False, True, True]
     engine.dispose()
 
 
