@@ -25,12 +25,14 @@ class Bus:
     def __init__(self) -> None:
         self.told: list[int] = []
         self.windows: list[int] = []
+        self.times: list[float] = []
         self.fail: Callable[[list[int]], None] = lambda _positions: None
         self.closed = False
 
     def publish(self, events: Sequence[EventRecord]) -> None:
         positions = [event.position for event in events]
         self.windows.append(len(positions))
+        self.times.append(time.monotonic())
         self.fail(positions)
         self.told += positions
 
@@ -98,6 +100,7 @@ def test_events_that_come_one_by_one_share_a_window_but_for_the_first(
         scene.add(1)
     eventually(lambda: scene.bus.told == [1, 2, 3, 4])
     assert scene.bus.windows == [1, 3]
+    assert scene.bus.times[1] - scene.bus.times[0] >= relay.REST
 
 
 def test_a_stop_does_not_wait_for_the_rest_between_two_windows(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
