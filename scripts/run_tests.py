@@ -26,7 +26,7 @@ from xml.etree import ElementTree as ET
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 REPORTS: Final = ROOT / "build" / "tests"
-ORDER: Final = ("unit", "contract", "service", "bridge", "cli", "e2e")
+ORDER: Final = ("unit", "contract", "service", "subscriber", "bridge", "cli", "e2e")
 """The quick ones first; directories that are not named here follow."""
 
 BESIDE: Final = "service"
@@ -35,7 +35,7 @@ BESIDE: Final = "service"
 ALONE: Final = "e2e"
 """The directory that runs when all others are done."""
 
-GREEN: Final = frozenset({"unit", "service", "e2e"})
+GREEN: Final = frozenset({"unit", "service", "subscriber", "e2e"})
 """The directories whose tests, or processes that they start, have green threads. Only there coverage asks which of them
 runs: to ask makes a greenlet for each thread, and Python 3.11 may never come back from freeing one while it traces."""
 
