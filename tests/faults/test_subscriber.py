@@ -56,7 +56,7 @@ class Catalogue:
         return Running([sys.executable, "-m", "beers_service", *arguments], self.environment, self.folder)
 
     def follow(self) -> Running:
-        self.subscriber = self.run("--service", "tests.e2e.shaky:Shaky")
+        self.subscriber = self.run("--service", "tests.faults.shaky:Shaky")
         return self.subscriber
 
     def execute(self, calls: list[dict[str, Any]]) -> None:
