@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-PATIENCE = 20
-"""Seconds after which a test gives up."""
+PATIENCE = 40
+"""Seconds after which a test gives up: many more than it takes, for a machine may be busy."""
 
 
 class Process:
