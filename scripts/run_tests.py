@@ -170,6 +170,7 @@ class Part:
         self._result.unlink(missing_ok=True)
         options = ["--part-of-a-run", str(self._result), *(["--coverage"] if coverage else [])]
         command = [sys.executable, __file__, *options, directory]
+        print(f"(tests/{directory} runs; meanwhile see {self._log.relative_to(ROOT)})", flush=True)
         with self._log.open("wb") as output:
             self.process = subprocess.Popen(command, env=environment, process_group=0, stdout=output, stderr=output)
 
