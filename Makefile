@@ -35,8 +35,8 @@ COVERAGE ?=
 test: $(VENV)/dev.stamp ## run the whole suite (TESTS="unit cli" some directories, ARGS="-k name" for pytest, COVERAGE=1)
 	@exec $(BIN)/python scripts/run_tests.py $(if $(COVERAGE),--coverage) $(TESTS) -- $(ARGS)
 
-test-pythons: ## run the unit and service tests on every Python from 3.11 to 3.13 that is installed
-	@exec sh scripts/test_pythons.sh unit service
+test-pythons: ## run the unit, service and subscriber tests on every Python from 3.11 to 3.13 that is installed
+	@exec sh scripts/test_pythons.sh unit service subscriber
 
 check: ## do all that CI does: the static checks, then the whole suite with its coverage floor
 	@status=0; \

@@ -2,10 +2,11 @@
 
     python scripts/run_tests.py [--coverage] [DIRECTORY…] [-- PYTEST-ARGUMENT…]
 
-The directories never share a process because eventlet's monkey-patching and grpc.aio cannot. Of the whole suite, the
-tests of the service run beside all others but the end-to-end tests: they mostly wait. A directory that fails does not
-keep the next one from running. A process that a directory leaves behind is ended and counts as a failed test: the tests
-start brokers and databases, and have to stop them. The last line is always ``N passed, N failed, N skipped``.
+The directories never share a process because eventlet's monkey-patching and grpc.aio cannot. Of the whole suite, two
+run at a time, since tests mostly wait, and the end-to-end tests alone afterwards; what a directory has to say is then
+printed when it is done, and until then found in ``build/tests/DIRECTORY.log``. A directory that fails does not keep the
+next one from running. A process that a directory leaves behind is ended and counts as a failed test: the tests start
+brokers and databases, and have to stop them. The last line is always ``N passed, N failed, N skipped``.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,16 +27,16 @@ from xml.etree import ElementTree as ET
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 REPORTS: Final = ROOT / "build" / "tests"
-ORDER: Final = ("unit", "contract", "service", "bridge", "cli", "e2e")
-"""The quick ones first; directories that are not named here follow."""
-
-BESIDE: Final = "service"
-"""The directory that runs beside the others of the whole suite: it takes as long as all of them."""
+ORDER: Final = ("service", "subscriber", "faults", "cli", "bridge", "contract", "unit")
+"""The longest ones first, so that the lanes end together; directories that are not named here follow."""
 
 ALONE: Final = "e2e"
-"""The directory that runs when all others are done."""
+"""The directory that runs when all others are done: its tests measure how long the product takes."""
 
-GREEN: Final = frozenset({"unit", "service", "e2e"})
+LANES: Final = 2
+"""How many directories of the whole suite run at a time."""
+
+GREEN: Final = frozenset({"unit", "service", "subscriber", "faults", "e2e"})
 """The directories whose tests, or processes that they start, have green threads. Only there coverage asks which of them
 runs: to ask makes a greenlet for each thread, and Python 3.11 may never come back from freeing one while it traces."""
 
@@ -107,11 +108,11 @@ def main() -> int:
     whole_suite = not (arguments.directories or pytest_arguments)
     directories = arguments.directories or present
     try:
-        if whole_suite and {BESIDE, ALONE} < set(present):
-            total, complaints = _run_beside(
-                [BESIDE], [name for name in present if name not in {BESIDE, ALONE}], environment, arguments.coverage
+        if whole_suite:
+            directories = [name for name in present if name == ALONE]
+            total, complaints = _run_in_lanes(
+                [name for name in present if name != ALONE], environment, coverage=arguments.coverage
             )
-            directories = [ALONE]
         for directory in directories:
             print(f"\n── tests/{directory} ──", flush=True)
             outcome, problems = _run(directory, pytest_arguments, environment, coverage=arguments.coverage)
@@ -143,7 +144,7 @@ def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
 def _directories() -> list[str]:
     """Name the directories that hold tests, in the order in which to run them."""
     names = sorted(path.name for path in (ROOT / "tests").iterdir() if any(path.rglob("test_*.py")))
-    return sorted(names, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
+    return sorted(names, key=lambda name: (name == ALONE, ORDER.index(name) if name in ORDER else len(ORDER)))
 
 
 def _environment(coverage: bool, *, fresh: bool) -> Mapping[str, str]:  # noqa: FBT001 - what it is about
@@ -159,51 +160,55 @@ def _environment(coverage: bool, *, fresh: bool) -> Mapping[str, str]:  # noqa: 
     return environment
 
 
-def _run_beside(
-    shown: list[str],
-    other: list[str],
-    environment: Mapping[str, str],
-    coverage: bool,  # noqa: FBT001
-) -> tuple[Outcome, list[str]]:
-    """Run two parts of the suite at a time, each by a process like this one, which minds its own orphans.
+class Part:
+    """A directory that runs beside others: by a process like this one, which minds its own orphans."""
 
-    Args:
-        shown: The directories whose output is printed as it comes.
-        other: Those whose output is printed afterwards.
-        environment: What the tests see.
-        coverage: Whether it is measured.
-    """
-    log = REPORTS / "beside.log"
-    results = [REPORTS / "shown.json", REPORTS / "beside.json"]
-    parts: list[subprocess.Popen[bytes]] = []
-    print(f"(beside it, and shown below: {', '.join(other)})", flush=True)
-    try:
-        with log.open("wb") as output:
-            for directories, result, stdout in ((shown, results[0], None), (other, results[1], output)):
-                result.unlink(missing_ok=True)
-                options = ["--part-of-a-run", str(result), *(["--coverage"] if coverage else [])]
-                command = [sys.executable, __file__, *options, *directories]
-                parts.append(subprocess.Popen(command, env=environment, process_group=0, stdout=stdout, stderr=stdout))
-            for part in parts:
-                part.wait()
-    except Interrupted:
-        for part in parts:
-            part.send_signal(signal.SIGINT)
-        for part in parts:
-            part.wait(2 * TEARDOWN_SECONDS)
-        raise
-    sys.stdout.buffer.write(log.read_bytes())
-    sys.stdout.flush()
+    def __init__(self, directory: str, environment: Mapping[str, str], *, coverage: bool) -> None:
+        self._directory = directory
+        self._log = REPORTS / f"{directory}.log"
+        self._result = REPORTS / f"{directory}.json"
+        self._result.unlink(missing_ok=True)
+        options = ["--part-of-a-run", str(self._result), *(["--coverage"] if coverage else [])]
+        command = [sys.executable, __file__, *options, directory]
+        print(f"(tests/{directory} runs; meanwhile see {self._log.relative_to(ROOT)})", flush=True)
+        with self._log.open("wb") as output:
+            self.process = subprocess.Popen(command, env=environment, process_group=0, stdout=output, stderr=output)
+
+    def tell(self) -> tuple[Outcome, list[str]]:
+        """Print what it printed, and say how it ended."""
+        sys.stdout.buffer.write(self._log.read_bytes())
+        sys.stdout.flush()
+        if not self._result.exists():
+            problem = f"tests/{self._directory}: ended with {self.process.returncode} and without a result"
+            return Outcome(failed=1), [problem]
+        outcome, complaints = json.loads(self._result.read_text())
+        return Outcome(**outcome), complaints
+
+
+def _run_in_lanes(
+    directories: Sequence[str], environment: Mapping[str, str], *, coverage: bool
+) -> tuple[Outcome, list[str]]:
+    """Run the *directories*, `LANES` at a time; each lane takes the next one when it is free."""
+    waiting = list(directories)
+    running: list[Part] = []
     total = Outcome()
     complaints: list[str] = []
-    for part, result in zip(parts, results, strict=True):
-        if result.exists():
-            outcome, told = json.loads(result.read_text())
-            total += Outcome(**outcome)
-            complaints += told
-        else:
-            total += Outcome(failed=1)
-            complaints.append(f"a part of the suite ended with {part.returncode} and without a result")
+    try:
+        while waiting or running:
+            while waiting and len(running) < LANES:
+                running.append(Part(waiting.pop(0), environment, coverage=coverage))
+            for part in [part for part in running if part.process.poll() is not None]:
+                running.remove(part)
+                outcome, told = part.tell()
+                total += outcome
+                complaints += told
+            time.sleep(0.1)
+    except Interrupted:
+        for part in running:
+            part.process.send_signal(signal.SIGINT)
+        for part in running:
+            part.process.wait(2 * TEARDOWN_SECONDS)
+        raise
     return total, complaints
 
 

@@ -5,6 +5,7 @@ their own, and each knows only one of these worlds.
 """
 
 import os
+import signal
 import sys
 import tempfile
 import uuid
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from beers_cli.rabbitmq import RabbitMQNode
     from tests.certificates import Authority
     from tests.nodes import PostgreSQLNode
+    from tests.processes import Process, Start
+    from tests.wire import Wire
 
 _VIRTUAL_HOSTS = 20
 """How many are made at a time; making one takes a second, and so does making all."""
@@ -131,3 +134,36 @@ def postgres_url(request: pytest.FixtureRequest) -> Iterator[str]:
         yield url
     finally:
         drop()
+
+
+@pytest.fixture
+def start(tmp_path: Path, request: pytest.FixtureRequest) -> "Iterator[Start]":
+    """Start a service; ``amqp`` is the fixture's URI unless given, the store is SQLite in the test's folder."""
+    from tests.processes import Process  # noqa: PLC0415
+
+    started: list[Process] = []
+
+    def begin(*arguments: str, ready: bool = True, **environ: str) -> "Process":
+        environ.setdefault("AMQP_URI", environ.pop("amqp", "") or request.getfixturevalue("fresh_amqp_uri"))
+        environ.setdefault("DATABASE_URL", f"sqlite:///{tmp_path}/beers.db")
+        process = Process(tmp_path, list(arguments) or ["-m", "beers_service"], environ)
+        started.append(process)
+        if ready:
+            process.await_line("consuming")
+        return process
+
+    yield begin
+    for process in started:
+        if process.alive():
+            process.signal(signal.SIGCONT)
+            process.kill()
+
+
+@pytest.fixture
+def wire(fresh_amqp_uri: str) -> "Iterator[Wire]":
+    """Raw AMQP on the virtual host of the test's own."""
+    from tests.wire import Wire  # noqa: PLC0415
+
+    wire = Wire(fresh_amqp_uri)
+    yield wire
+    wire.close()

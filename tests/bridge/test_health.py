@@ -91,7 +91,7 @@ async def test_as_people_configure_it_a_stopped_service_is_told_within_five_seco
         assert time.monotonic() - started < 8
         quick = time.monotonic()
         assert_unavailable(await refusal(running.beers.GetBeer(GET)))
-        assert time.monotonic() - quick < 0.1
+        assert time.monotonic() - quick < 1  # at once: those that wait do so for seconds
         await service.start()
         await watcher.until(SERVING, 5)
         assert (await running.beers.GetBeer(GET)).beer.id == 1
@@ -170,14 +170,14 @@ async def test_a_service_without_its_store_does_not_serve_but_is_asked(amqp_uri:
 
 
 async def test_without_a_broker_it_lives_does_not_serve_and_ends_in_order() -> None:
-    async with running_bridge("amqp://127.0.0.1:1/", wait=False) as running:
+    async with running_bridge("amqp://127.0.0.1:1/", wait=False, grace=10.0) as running:
         assert await running.check("liveness") == SERVING
         assert await running.check() == NOT_SERVING
         error = await refusal(running.beers.GetBeer(GET, timeout=0.5))
         assert_unavailable(error)
         await running.until(Absence.BROKER, refusing=True)
         started = time.monotonic()
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 5  # it waits for nobody
 
 
 async def test_it_finds_a_broker_that_comes_later(amqp_uri: str) -> None:
@@ -223,7 +223,7 @@ async def test_a_drain_is_told_to_watchers_and_does_not_wait_for_them(amqp_uri: 
         await watcher.until(SERVING, 2)
         started = time.monotonic()
         await running.bridge.stop()
-        assert time.monotonic() - started < 1.5
+        assert time.monotonic() - started < 4  # the grace is longer
         async with asyncio.timeout(2):
             assert await watcher.end is grpc.StatusCode.UNAVAILABLE
         assert watcher.statuses[-1] == (SERVING if service == "liveness" else NOT_SERVING)

@@ -3,6 +3,8 @@
 import json
 import multiprocessing
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import select, text, update
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 
@@ -76,6 +79,21 @@ def test_the_migrations_lead_to_the_schema_that_the_code_uses(sql: Store) -> Non
     assert sql.engine is not None
     with sql.engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), schema.metadata) == []
+
+
+def test_the_files_of_the_migrations_begin_with_their_revisions_in_the_order_of_the_history() -> None:
+    history = ScriptDirectory(Path(migrations.__file__).parent).walk_revisions()
+    assert [script.revision for script in history][::-1] == migrations.REVISIONS
+
+
+def test_a_service_whose_store_is_current_does_without_alembic(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/beers.db"
+    admin.migrate(url)
+    looking = (
+        "import sys; from beers_service import dependencies; from beers_service.store import engine, migrations;"
+        f"migrations.require_current(engine.connect({url!r})); sys.exit('alembic' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", looking], check=False).returncode == 0
 
 
 def test_migrating_twice_changes_nothing(sql: Store) -> None:

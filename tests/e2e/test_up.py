@@ -130,8 +130,10 @@ def test_nothing_outlives_a_supervisor_that_was_killed_and_the_next_one_starts(t
         product.stop()
 
 
-def test_several_services_and_bridges_share_the_work_and_outlast_the_death_of_one_of_each(tmp_path: Path) -> None:
-    product = Product(tmp_path)
+def test_several_services_and_bridges_share_the_work_and_outlast_the_death_of_one_of_each(
+    tmp_path: Path, fresh_amqp_uri: str
+) -> None:
+    product = Product(tmp_path, AMQP_URI=fresh_amqp_uri)
     product.start("--services", "2", "--bridges", "2")
     lines = product.running.lines
     added: list[int] = []

@@ -7,8 +7,8 @@ import pytest
 from nameko.standalone.rpc import ClusterRpcProxy
 
 from beers_cli.rabbitmq import RabbitMQNode
-
-from .conftest import PATIENCE, Process, Start, Wire
+from tests.processes import PATIENCE, Process, Start
+from tests.wire import Wire
 
 
 class TestWithTheBrokerAway:

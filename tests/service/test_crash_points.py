@@ -9,8 +9,9 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from beers_service import admin
+from tests.processes import Start, eventually
+from tests.wire import Wire
 
-from .conftest import Start, Wire, eventually
 from .points import AFTER_COMMIT, AFTER_CONFIRM, BEFORE_COMMIT, MID_WINDOW
 
 COMMANDS: list[dict[str, Any]] = [
@@ -68,7 +69,7 @@ def test_a_crash_leaves_one_event_for_each_request_told_at_least_once_and_the_ri
     service = start(DATABASE_URL=url)
     follower = f"sqlite:///{tmp_path}/following.db"
     start(
-        "-m", "beers_service", "--service", "tests.service.following:Orderly",
+        "-m", "beers_service", "--service", "tests.subscriber.following:Orderly",
         FOLLOWING_DATABASE_URL=follower, FOLLOWING_FOLDER=str(tmp_path),
     )  # fmt: skip
     store, effects = Store(url), Store(follower)

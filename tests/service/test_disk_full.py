@@ -9,8 +9,8 @@ import pytest
 
 from beers_service import admin
 from chaos.disk import Disk, FileSizeLimit, SmallDisk
-
-from .conftest import Process, Start, Wire
+from tests.processes import Process, Start
+from tests.wire import Wire
 
 PAGES = "x" * 10_000
 """A description that takes more than one page of the database."""

@@ -16,8 +16,8 @@ from beers_service.domain.events import BeerAdded
 from beers_service.ports import PublishingFailed, StoredEvent
 from beers_service.publisher import AmqpPublisher
 from beers_service.store.codec import event_record, from_microseconds
-
-from .conftest import Start, Wire, eventually
+from tests.processes import Start, eventually
+from tests.wire import Wire
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from typing import Any
 import amqp
 import pytest
 
-from .conftest import Start, Wire, eventually
+from tests.processes import Start, eventually
+from tests.wire import Wire
 
 GOOD: dict[str, Any] = {"args": [], "kwargs": {}}
 

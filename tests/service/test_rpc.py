@@ -9,7 +9,8 @@ import pytest
 from nameko.exceptions import IncorrectSignature, MethodNotFound, RemoteError
 from nameko.standalone.rpc import ClusterRpcProxy
 
-from .conftest import Process, Start, Wire
+from tests.processes import Process, Start
+from tests.wire import Wire
 
 TIMES = ("added_at", "changed_at")
 

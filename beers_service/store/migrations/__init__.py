@@ -1,16 +1,19 @@
-"""The schema's history (Alembic), and the check that a store has come to its end."""
+"""The schema's history (Alembic), and the check that a store has come to its end.
+
+The history is a line, and each file of `versions` begins with its revision: so the check does without Alembic, which
+takes a sixth of the time in which a service starts.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
 
 from beers_runtime.configuration import ConfigurationError
 from beers_service.store.engine import reading, writing
+
+REVISIONS = sorted(file.name.partition("_")[0] for file in (Path(__file__).parent / "versions").glob("[0-9]*_*.py"))
+"""The revisions that this version knows, oldest first."""
 
 _LOCK_KEY = 0x62656572  # "beer" in ASCII
 
@@ -35,8 +38,8 @@ def migrate(engine: Engine) -> Migration:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
             connection.execute(text("SET LOCAL statement_timeout = 0"))
         before = _known_revision(connection)
-        command.upgrade(_config(connection), "head")
-        return Migration(before, _newest())
+        _upgrade(connection)
+        return Migration(before, REVISIONS[-1])
 
 
 def require_current(engine: Engine, *, begin: bool = True) -> None:
@@ -48,34 +51,31 @@ def require_current(engine: Engine, *, begin: bool = True) -> None:
     """
     with reading(engine) as connection:
         revision = _known_revision(connection)
-    if revision == _newest():
+    if revision == REVISIONS[-1]:
         return
     if begin and revision is None and engine.dialect.name == "sqlite":
         migrate(engine)
         return
-    state = "is empty" if revision is None else f"is at revision {revision}, this version needs {_newest()}"
+    state = "is empty" if revision is None else f"is at revision {revision}, this version needs {REVISIONS[-1]}"
     raise ConfigurationError(f"DATABASE_URL: the store {state}; run `beers admin migrate`")
 
 
 def _known_revision(connection: Connection) -> str | None:
-    revision = MigrationContext.configure(connection).get_current_revision()
-    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
-    if revision is not None and revision not in known:
+    if not connection.dialect.has_table(connection, "alembic_version"):
+        return None
+    revision: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    if revision is not None and revision not in REVISIONS:
         raise ConfigurationError(
             f"DATABASE_URL: the store is at revision {revision}, which this version does not know; run a newer version"
         )
     return revision
 
 
-def _newest() -> str:
-    newest = ScriptDirectory.from_config(_config()).get_current_head()
-    if newest is None:
-        raise LookupError("there are no migrations")
-    return newest
+def _upgrade(connection: Connection) -> None:
+    from alembic import command  # noqa: PLC0415 - only a store that is not current needs it
+    from alembic.config import Config  # noqa: PLC0415 - likewise
 
-
-def _config(connection: Connection | None = None) -> Config:
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
-    return config
+    command.upgrade(config, "head")

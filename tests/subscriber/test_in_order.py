@@ -3,7 +3,9 @@
 import pytest
 from sqlalchemy import text
 
-from .conftest import Followed, Start, eventually
+from tests.processes import Start, eventually
+
+from .conftest import Followed
 
 
 def test_in_strict_order_a_failure_holds_up_its_own_beer_alone(start: Start, followed: Followed) -> None:

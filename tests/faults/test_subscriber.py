@@ -56,7 +56,7 @@ class Catalogue:
         return Running([sys.executable, "-m", "beers_service", *arguments], self.environment, self.folder)
 
     def follow(self) -> Running:
-        self.subscriber = self.run("--service", "tests.e2e.shaky:Shaky")
+        self.subscriber = self.run("--service", "tests.faults.shaky:Shaky")
         return self.subscriber
 
     def execute(self, calls: list[dict[str, Any]]) -> None:
@@ -161,8 +161,8 @@ def test_each_event_has_its_effect_once_though_the_handler_fails_and_the_process
     assert failures or EVENTS < 100
 
 
-def test_the_tap_list_of_the_examples_runs_beside_the_product(tmp_path: Path) -> None:
-    product = Product(tmp_path, TAPLIST_DATABASE_URL=f"sqlite:///{tmp_path}/taps.db")
+def test_the_tap_list_of_the_examples_runs_beside_the_product(tmp_path: Path, fresh_amqp_uri: str) -> None:
+    product = Product(tmp_path, AMQP_URI=fresh_amqp_uri, TAPLIST_DATABASE_URL=f"sqlite:///{tmp_path}/taps.db")
     product.start("--with", "examples.taplist:TapList")
     try:
         product.beers("add", "Punk IPA", "--abv", "5.6")

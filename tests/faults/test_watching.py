@@ -39,7 +39,7 @@ def head(product: Product) -> int:
 
 @contextmanager
 def client(product: Product, action: str, *arguments: object) -> "Iterator[subprocess.Popen[str]]":
-    command = [sys.executable, "-m", "tests.e2e.clients", action, product.environment["BEERS_ADDRESS"]]
+    command = [sys.executable, "-m", "tests.faults.clients", action, product.environment["BEERS_ADDRESS"]]
     with subprocess.Popen(
         [*command, *map(str, arguments)], env=product.environment, cwd=ROOT, stdout=subprocess.PIPE, text=True
     ) as process:

@@ -1,7 +1,7 @@
 """Clients of the gRPC API in a process of their own: watchers that resume, and a source of commands.
 
-    python -m tests.e2e.clients watch ADDRESS --until POSITION --after POSITION…
-    python -m tests.e2e.clients command ADDRESS --number N --label NAME
+    python -m tests.faults.clients watch ADDRESS --until POSITION --after POSITION…
+    python -m tests.faults.clients command ADDRESS --number N --label NAME
 
 Each prints one JSON document in the end. Neither gives up while the server is away.
 """

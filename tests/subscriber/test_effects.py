@@ -5,7 +5,9 @@ from typing import Any
 import amqp
 import pytest
 
-from .conftest import QUEUE, Followed, Start, eventually
+from tests.processes import Start, eventually
+
+from .conftest import QUEUE, Followed
 
 
 def test_an_event_that_is_delivered_again_has_no_second_effect(start: Start, followed: Followed) -> None:
@@ -248,7 +250,7 @@ def test_a_subscriber_that_is_killed_after_the_commit_and_before_the_acknowledge
     crashing = (
         "import os, sys; import beers_service.__main__ as runner; from beers_service.unreadable import RequestChannel;"
         "RequestChannel.basic_ack = lambda *_: os._exit(9);"
-        "sys.argv += ['--service', 'tests.service.following:Following']; sys.exit(runner.main())"
+        "sys.argv += ['--service', 'tests.subscriber.following:Following']; sys.exit(runner.main())"
     )
     start()
     environ = {"FOLLOWING_DATABASE_URL": followed.url, "FOLLOWING_FOLDER": str(followed.folder)}

@@ -7,8 +7,9 @@ import pytest
 from sqlalchemy import text
 
 from beers_cli.rabbitmq import RabbitMQNode
+from tests.processes import Start, eventually
 
-from .conftest import QUEUE, Followed, Start, eventually
+from .conftest import QUEUE, Followed
 
 
 def test_a_stop_waits_for_the_handler_and_its_acknowledgement(start: Start, followed: Followed) -> None:
@@ -105,7 +106,7 @@ def test_a_service_under_nameko_run_with_a_configuration_of_its_own_follows_as_w
     config = followed.folder / "own.yaml"
     config.write_text(f"AMQP_URI: {fresh_amqp_uri}\nFOLLOWING_DATABASE_URL: {followed.url}\n")
     process = followed.start_process(
-        "-m", "nameko", "run", "--config", str(config), "tests.service.following:Following",
+        "-m", "nameko", "run", "--config", str(config), "tests.subscriber.following:Following",
         ready=False, FOLLOWING_FOLDER=str(followed.folder),
     )  # fmt: skip
     eventually(lambda: "event='consuming'" in process.text)

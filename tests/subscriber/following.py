@@ -36,7 +36,9 @@ def note(event: dict[str, Any], connection: Connection) -> None:
     failures = folder / f"fail-{event['position']}"
     if failures.exists():
         left = int(failures.read_text())
-        failures.write_text(str(left - 1))
+        rest = folder / f"rest-{event['position']}"
+        rest.write_text(str(left - 1))
+        rest.replace(failures)  # whoever is killed here leaves the one number or the other
         if left > 0:
             event.clear()  # what is tried again is the event as it came
             raise ValueError(f"not yet, {left} to go")
