@@ -47,7 +47,7 @@ def beer_document(beer: "Beer") -> dict[str, Any]:
 
 
 def event_document(event: "BeerEvent") -> dict[str, Any]:
-    """Return *event* as JSON, with the names of the envelope on the bus."""
+    """Return *event* as JSON, with the names of the envelope on the bus; like there, it may have no actor."""
     kind = event.WhichOneof("data") or ""
     return {
         "id": event.id,
@@ -58,6 +58,7 @@ def event_document(event: "BeerEvent") -> dict[str, Any]:
         "time": _represented(event.time),
         "request_id": event.request_id,
         "correlation_id": event.correlation_id,
+        **({"actor": event.actor} if event.actor else {}),
         "data": _event_data(event, kind),
     }
 
@@ -122,9 +123,8 @@ def print_beers(beers: Iterable["Beer"], *, more: bool) -> None:
 
 def event_line(event: "BeerEvent") -> Text:
     """Return what *event* says, on one line."""
-    kind = event.WhichOneof("data") or ""
     place = f"{_local(event.time)}  {event.position:>6}  beer {event.beer_id:<4}  "
-    return Text.assemble((place, "dim"), _sentence(event, kind))
+    return Text.assemble((place, "dim"), _sentence(event))
 
 
 def print_history(beer_id: int, events: list["BeerEvent"], *, verbose: bool) -> None:
@@ -136,7 +136,7 @@ def print_history(beer_id: int, events: list["BeerEvent"], *, verbose: bool) -> 
     # Last, it has all the room that is left.
     table.add_column("WHAT HAPPENED", overflow="fold")
     for event in events:
-        what = _sentence(event, event.WhichOneof("data") or "", whole=verbose)
+        what = _sentence(event, whole=verbose)
         if verbose:
             causes = {"request": event.request_id, "conversation": event.correlation_id}
             told = "".join(f"\n{name} {printable(value)}" for name, value in causes.items() if value)
@@ -158,7 +158,14 @@ def printable(text: str, *, lines: bool = False) -> str:
     )
 
 
-def _sentence(event: "BeerEvent", kind: str, *, whole: bool = False) -> Text:
+def _sentence(event: "BeerEvent", *, whole: bool = False) -> Text:
+    """Return who did what, as far as it is known who."""
+    what = _deed(event, event.WhichOneof("data") or "", whole=whole)
+    # Who comes first: behind it the name of a beer could pretend to be somebody.
+    return Text.assemble((printable(event.actor), "bold"), " ", what) if event.actor else what
+
+
+def _deed(event: "BeerEvent", kind: str, *, whole: bool) -> Text:
     data = _event_data(event, kind)
     if not whole and data.get("description"):
         data["description"] = textwrap.shorten(data["description"], _GIST, placeholder=" …")

@@ -117,6 +117,7 @@ class Calls:
             correlation_id=call.correlation_id,
             deadline=_deadline(call),
             traceparent=call.traceparent,
+            actor=_actor(call),
         )
 
     def _log(self, call: Call, answer: Answer, started: float) -> None:
@@ -181,7 +182,16 @@ def _request(call: Call) -> Request:
         traceparent=call.traceparent,
         expected_version=fields.expected_version(expected_version),
         deadline=_deadline(call),
+        actor=_actor(call),
     )
+
+
+def _actor(call: Call) -> str | None:
+    """Return who makes *call*, of a command; raises `InvalidField`.
+
+    Reads are not asked: whatever a caller's context holds, they leave no trace.
+    """
+    return None if call.user_id is None else fields.actor(call.user_id, "user_id")
 
 
 def _named(call: Call) -> str:

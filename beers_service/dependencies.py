@@ -73,6 +73,7 @@ class BoundCalls:
         if deadline is not None and not is_number(deadline):
             raise InvalidField(f"calls[{index}].deadline", "must be a number of seconds since 1970")
         correlation_id: Any = call.get("correlation_id")
+        user_id: object = call.get("user_id")
         return Call(
             method=call["method"],
             arguments=arguments,
@@ -80,6 +81,7 @@ class BoundCalls:
             correlation_id=correlation_id if is_identifier(correlation_id) else self._context["correlation_id"],
             deadline=deadline,
             traceparent=traceparent_of(call),
+            user_id=self._context.get("user_id") if user_id is None else user_id,
         )
 
     def _call(self, method: str, arguments: Mapping[str, Any]) -> Call:
@@ -91,6 +93,7 @@ class BoundCalls:
             correlation_id=context["correlation_id"],
             deadline=context.get("deadline"),
             traceparent=context.get("traceparent"),
+            user_id=context.get("user_id"),
         )
 
 

@@ -21,9 +21,12 @@ CONTENT_TYPE = "application/json"
 
 
 def envelope(event: StoredEvent, log_id: str, known: Payloads = PAYLOADS) -> Json:
-    """Return *event* of the log *log_id* as the RPC methods and the bus tell it; ``schema`` is that of its type."""
+    """Return *event* of the log *log_id* as the RPC methods and the bus tell it; ``schema`` is that of its type.
+
+    There is an ``actor`` only where one is known.
+    """
     name = type(event.data).__name__
-    return {
+    document = {
         "id": f"{log_id}:{event.position}",
         "type": name,
         "position": event.position,
@@ -35,6 +38,9 @@ def envelope(event: StoredEvent, log_id: str, known: Payloads = PAYLOADS) -> Jso
         "data": encode(event.data),
         "schema": known[name].version,
     }
+    if event.actor is not None:
+        document["actor"] = event.actor
+    return document
 
 
 def message(record: EventRecord, log_id: str) -> Message:
@@ -43,7 +49,7 @@ def message(record: EventRecord, log_id: str) -> Message:
     Its body is the `envelope` of the event, of which it takes the payload as it is kept: to make an object of it
     first would take longer than all the rest.
     """
-    position, beer_id, version, name, schema, time, request_id, correlation_id, traceparent, data = record
+    position, beer_id, version, name, schema, time, request_id, correlation_id, traceparent, data, actor = record
     event_id, written = f"{log_id}:{position}", _written(time)
     content = {
         "id": event_id,
@@ -65,6 +71,8 @@ def message(record: EventRecord, log_id: str) -> Message:
     }
     if traceparent is not None:
         headers["traceparent"] = traceparent
+    if actor is not None:
+        content["actor"] = headers["ce-actor"] = actor
     return Message(orjson.dumps(content), correlation_id, event_id, headers)
 
 

@@ -56,7 +56,7 @@ class Import:
 
 
 def import_beers(
-    writer: Writer, beers: object, *, correlation_id: str, deadline: float, traceparent: str | None
+    writer: Writer, beers: object, *, correlation_id: str, deadline: float, traceparent: str | None, actor: str | None
 ) -> Import:
     """Add *beers*, objects with the fields of a new beer and a ``request_id`` each, in one submission.
 
@@ -66,6 +66,7 @@ def import_beers(
         correlation_id: The conversation that they are part of.
         deadline: Until when it is worth doing, in seconds of `time.monotonic`.
         traceparent: The trace that they are part of.
+        actor: Who adds them.
 
     Raises:
         InvalidField: If *beers* is no such list; what is wrong with a single beer is among the refusals.
@@ -84,7 +85,9 @@ def import_beers(
             done.take(index, refusal)
             continue
         places.append(index)
-        requests.append(Request((command,), request_id, correlation_id, deadline=deadline, traceparent=traceparent))
+        requests.append(
+            Request((command,), request_id, correlation_id, deadline=deadline, traceparent=traceparent, actor=actor)
+        )
     for index, outcome in zip(places, writer.settle(requests), strict=True):
         done.take(index, outcome)
     done.refusals.sort()

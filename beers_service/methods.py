@@ -22,6 +22,7 @@ class Call:
         correlation_id: The conversation that it is part of.
         deadline: Until when the caller waits, in seconds of `time.time`; None if he does not say.
         traceparent: The trace that it is part of, as W3C Trace Context writes it; None if there is none.
+        user_id: Who makes it, as it came: Nameko's name for it; None if nobody says. Only commands look at it.
     """
 
     method: str
@@ -30,6 +31,7 @@ class Call:
     correlation_id: str
     deadline: float | None = None
     traceparent: str | None = None
+    user_id: object = None
 
 
 @dataclass(frozen=True, slots=True)

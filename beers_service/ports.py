@@ -27,6 +27,7 @@ class StoredEvent:
         correlation_id: The conversation that the request was part of.
         data: What happened.
         traceparent: The trace that the request was part of, as W3C Trace Context writes it; None if there was none.
+        actor: Who made the request, as others know them; None if nobody said.
     """
 
     position: int
@@ -37,6 +38,7 @@ class StoredEvent:
     correlation_id: str
     data: BeerEvent
     traceparent: str | None = None
+    actor: str | None = None
 
 
 class EventRecord(NamedTuple):
@@ -53,6 +55,7 @@ class EventRecord(NamedTuple):
         correlation_id: As in `StoredEvent`.
         traceparent: As in `StoredEvent`.
         data: Its payload, in JSON.
+        actor: As in `StoredEvent`.
     """
 
     position: int
@@ -65,6 +68,7 @@ class EventRecord(NamedTuple):
     correlation_id: str
     traceparent: str | None
     data: str
+    actor: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,7 @@ class Request:
         expected_version: The version that the beer must have; None if any will do.
         deadline: Until when it is worth doing, in seconds of `time.monotonic`.
         traceparent: The trace that it is part of, as W3C Trace Context writes it; None if there is none.
+        actor: Who makes it, as others know them; None if nobody says.
     """
 
     commands: tuple[Command, ...]
@@ -60,9 +61,14 @@ class Request:
     expected_version: int | None = None
     deadline: float = float("inf")
     traceparent: str | None = None
+    actor: str | None = None
 
     def fingerprint(self) -> str:
-        """Return what tells this request's commands from all others, whatever it is called."""
+        """Return what tells this request's commands from all others, whatever it is called and whoever makes it.
+
+        A request that comes again from another actor, whose name has changed or who took over the work, is the same
+        request: it gets the answer that is there, and its events keep the actor who made it first.
+        """
         content = [[type(command).__name__, _values(command)] for command in self.commands]
         canonical = orjson.dumps([content, self.expected_version], option=orjson.OPT_SORT_KEYS)
         return hashlib.blake2b(canonical, digest_size=16).hexdigest()
@@ -295,6 +301,7 @@ class _Batch:
                         correlation_id=request.correlation_id,
                         data=data,
                         traceparent=request.traceparent,
+                        actor=request.actor,
                     )
                 )
             if beer is None:

@@ -16,6 +16,7 @@ import jwt
 from structlog.typing import FilteringBoundLogger
 
 from grpc_bridge.errors import CallFailed
+from grpc_bridge.identifiers import is_name
 from grpc_bridge.keys import Keys
 
 READ: Final = "beers.read"
@@ -56,7 +57,7 @@ class Identity:
     """Somebody who was recognized.
 
     Attributes:
-        name: The token's subject, or the name in the certificate.
+        name: The token's subject, or the name in the certificate: the actor of what they do.
         scopes: What they may do.
         until: When that ends, in seconds since the epoch.
     """
@@ -118,7 +119,7 @@ class Door:
         if self._clients is not None:
             name = _name(context.auth_context())
             scopes = self._clients.get(name, self._clients.get("*"))
-            if name and scopes is not None:
+            if scopes is not None and is_name(name):
                 return Identity(name, scopes)
         if self._keys is not None:
             raise CallFailed("TokenMissing", (), "this needs a bearer token")
@@ -171,6 +172,8 @@ class Door:
         except (jwt.PyJWTError, ValueError, TypeError, ArithmeticError, RecursionError) as error:
             # Without the cause: it may quote the token.
             raise _invalid(type(error).__name__) from None
+        if not is_name(subject):
+            raise _invalid("the subject is no name")
         return Identity(subject, _scopes(claims.get("scope")), until)
 
 

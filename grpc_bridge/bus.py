@@ -43,6 +43,7 @@ class Caller(Protocol):
         correlation_id: str,
         traceparent: str = "",
         request_id: str = "",
+        actor: str = "",
         rows: int = 1,
     ) -> Any:
         """Call *method* and return its result, or raise `CallFailed`. See `Bus.call`."""
@@ -85,6 +86,7 @@ class Bus:
         correlation_id: str,
         traceparent: str = "",
         request_id: str = "",
+        actor: str = "",
         rows: int = 1,
     ) -> Any:
         """Call *method* of the service and return its result.
@@ -96,6 +98,7 @@ class Bus:
             correlation_id: The conversation that this call is part of.
             traceparent: The trace that it is part of, as W3C Trace Context writes it; empty if there is none.
             request_id: That of a command; a call without one is taken for a read.
+            actor: Whose command it is; empty if nobody is known.
             rows: How many beers or events the answer may hold.
 
         Raises:
@@ -106,17 +109,17 @@ class Bus:
         loop = self._loop
         if deadline <= loop.time():
             raise deadline_passed(request_id)
-        body = orjson.dumps(
-            {
-                "method": method,
-                "kwargs": kwargs,
-                "deadline": time.time() + deadline - loop.time(),
-                "correlation_id": correlation_id,
-                "traceparent": traceparent or None,
-            }
-        )
+        content = {
+            "method": method,
+            "kwargs": kwargs,
+            "deadline": time.time() + deadline - loop.time(),
+            "correlation_id": correlation_id,
+            "traceparent": traceparent or None,
+        }
+        if actor:
+            content["user_id"] = actor  # as Nameko calls it
         call = Call(
-            body,
+            orjson.dumps(content),
             reads=not request_id,
             rows=rows,
             deadline=deadline,

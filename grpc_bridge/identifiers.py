@@ -3,10 +3,14 @@
 import itertools
 import re
 import secrets
+import unicodedata
 from collections.abc import Callable
 
 _LONGEST = 128
+_LONGEST_NAME = 200
 _ACCEPTABLE = re.compile(r"[\x21-\x7e]{1,128}")
+# Control characters, separators of lines and paragraphs, and halves of surrogate pairs, which are no text at all.
+_CONTROL = frozenset({"Cc", "Cs", "Zl", "Zp"})
 
 
 def identifiers() -> Callable[[], str]:
@@ -18,6 +22,16 @@ def identifiers() -> Callable[[], str]:
 def is_acceptable(identifier: object) -> bool:
     """Tell whether *identifier* may stand in a log and a message: printable ASCII, at most 128 characters."""
     return isinstance(identifier, str) and _ACCEPTABLE.fullmatch(identifier) is not None
+
+
+def is_name(text: str) -> bool:
+    """Tell whether *text* can be kept as who did something: 1 to 200 characters, none of them control characters.
+
+    The service's rule, which would refuse the command.
+    """
+    if not 1 <= len(text) <= _LONGEST_NAME:
+        return False
+    return text.isprintable() or not any(unicodedata.category(character) in _CONTROL for character in text)
 
 
 def in_a_log(identifier: str) -> str:

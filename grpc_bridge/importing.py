@@ -113,6 +113,7 @@ class Import:
                 correlation_id=call.correlation_id,
                 traceparent=call.traceparent,
                 request_id=call.request_id,
+                actor=call.actor,
                 rows=len(ready.beers),
             )
         except CallFailed as failure:

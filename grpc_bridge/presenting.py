@@ -44,6 +44,7 @@ def event(envelope: Mapping[str, Any]) -> v1.BeerEvent:
         time=timestamp(envelope["time"]),
         request_id=envelope["request_id"],
         correlation_id=envelope["correlation_id"],
+        actor=envelope.get("actor", ""),
         **({} if present is None else present(envelope["data"])),
     )
 

@@ -51,6 +51,11 @@ class Call:
         self.fault = ""
         self._step = step
 
+    @property
+    def actor(self) -> str:
+        """The name of who calls; empty where nobody is asked. It comes from what they have proved, never said."""
+        return "" if self.identity is None else self.identity.name
+
     def step_deadline(self) -> float:
         """Return when a step of a stream that begins now is to have ended: in the default time, or when the call is."""
         return min(self.deadline, asyncio.get_running_loop().time() + self._step)

@@ -73,4 +73,5 @@ class SeedServicer:
             correlation_id=call.correlation_id,
             traceparent=call.traceparent,
             request_id=call.request_id,
+            actor=call.actor,
         )

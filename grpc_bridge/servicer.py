@@ -164,6 +164,7 @@ class BeersServicer:
             correlation_id=call.correlation_id,
             traceparent=call.traceparent,
             request_id=call.request_id,
+            actor=call.actor,
             rows=rows,
         )
 

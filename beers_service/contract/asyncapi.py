@@ -98,7 +98,7 @@ def _message(kind: type[BeerEvent], body: Schema, properties: Mapping[str, Any])
 
 
 def _headers(name: str) -> Schema:
-    """Return the schema of the headers: CloudEvents in binary mode, and the trace if there is one."""
+    """Return the schema of the headers: CloudEvents in binary mode, and actor and trace if they are known."""
     said: Schema = {"type": "string"}
     properties: Schema = {
         "ce-specversion": {"const": "1.0"},
@@ -112,5 +112,6 @@ def _headers(name: str) -> Schema:
     return {
         "type": "object",
         "required": list(properties),
-        "properties": properties | {"traceparent": schemas.TRACEPARENT},
+        "properties": properties
+        | {"ce-actor": schemas.ACTOR | {"description": "`actor` of the body."}, "traceparent": schemas.TRACEPARENT},
     }

@@ -94,6 +94,7 @@ def _publish(place: int, data: BeerEvent, payloads: Payloads) -> tuple[Schema, M
         correlation_id=f"conversation-{place}",
         data=data,
         traceparent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        actor="till 3",
     )
     record = event_record(event, payloads)
     told, shared = message(record, _LOG_ID), properties(record.type, _LOG_ID)

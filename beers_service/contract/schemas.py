@@ -38,6 +38,13 @@ TRACEPARENT: Schema = {
     "type": "string",
     "pattern": "^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$",
 }
+ACTOR: Schema = {
+    "description": "Who made the request, as the issuer of tokens or the caller names them; missing if nobody said.",
+    "type": "string",
+    "minLength": 1,
+    "maxLength": fields.ACTOR_LENGTH,
+    "pattern": _LINE,
+}
 
 
 def _text(length: int, *, minimum: int = 0, pattern: str = _LINE) -> Schema:
@@ -92,7 +99,8 @@ def event_schema(kind: type[BeerEvent], payloads: Payloads = PAYLOADS) -> Schema
         "data": _data(kind),
         "schema": {"description": "The version of `data`.", "const": version},
     }
-    return {"type": "object", "description": summary(kind), "required": list(properties), "properties": properties}
+    described = {"type": "object", "description": summary(kind), "required": list(properties)}
+    return described | {"properties": properties | {"actor": ACTOR}}
 
 
 def document(kind: type[BeerEvent], payloads: Payloads = PAYLOADS, *, example: Mapping[str, Any]) -> Schema:

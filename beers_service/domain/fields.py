@@ -15,6 +15,7 @@ DESCRIPTION_LENGTH = 10_000
 ABV_MAXIMUM = 100.0
 IBU_MAXIMUM = 10_000.0
 REQUEST_ID_LENGTH = 128
+ACTOR_LENGTH = 200
 ID_MAXIMUM = 2**63 - 1
 
 # Control characters, line and paragraph separators, and halves of surrogate pairs, which are no text at all.
@@ -77,6 +78,22 @@ def request_id(value: object) -> str:
     return value
 
 
+def actor(value: object, field: str = "actor") -> str:
+    """Return the name of whoever does something: 1 to 200 characters, none of them control characters.
+
+    Others gave the name, and it stays as it is: made tidy, two of them might become one. Where users are known by
+    whole numbers, such a one stands for its digits.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(whole_number(field, value, minimum=0))
+    if not isinstance(value, str):
+        raise InvalidField(field, "must be text, or a whole number")
+    if not 1 <= len(value) <= ACTOR_LENGTH:
+        raise InvalidField(field, f"must be text of 1 to {ACTOR_LENGTH} characters")
+    _refuse_control_characters(field, value)
+    return value
+
+
 def whole_number(field: str, value: object, *, minimum: int, maximum: int = ID_MAXIMUM) -> int:
     """Return a whole number within its bounds."""
     if not isinstance(value, int) or isinstance(value, bool):
@@ -106,11 +123,15 @@ def text(field: str, value: object, length: int, *, layout: frozenset[str] = fro
     cleaned = unicodedata.normalize("NFC", value).strip()
     if len(cleaned) > length:
         raise InvalidField(field, f"must have at most {length} characters, got {len(cleaned)}")
-    if not cleaned.isprintable():
-        for character in cleaned:
+    _refuse_control_characters(field, cleaned, layout)
+    return cleaned
+
+
+def _refuse_control_characters(field: str, value: str, layout: frozenset[str] = frozenset()) -> None:
+    if not value.isprintable():
+        for character in value:
             if character not in layout and unicodedata.category(character) in _FORBIDDEN:
                 raise InvalidField(field, f"must not contain control characters (U+{ord(character):04X})")
-    return cleaned
 
 
 def _quantity(field: str, value: object, maximum: float) -> float | None:

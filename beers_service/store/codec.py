@@ -50,6 +50,7 @@ def event_record(event: StoredEvent, known: Payloads = PAYLOADS) -> EventRecord:
         event.correlation_id,
         event.traceparent,
         orjson.dumps(payloads.encode(event.data)).decode(),
+        event.actor,
     )
 
 
@@ -72,13 +73,13 @@ def event_from_row(row: Row, known: Payloads = PAYLOADS) -> StoredEvent:
     Raises:
         LookupError: If a newer version of the service wrote it.
     """
-    position, beer_id, version, name, schema, time, request_id, correlation_id, traceparent, data = row
+    position, beer_id, version, name, schema, time, request_id, correlation_id, traceparent, data, actor = row
     try:
         event = payloads.decode(name, schema, orjson.loads(data), known)
     except LookupError as error:
         raise LookupError(f"event {position} is {error.args[0]}") from error
     return StoredEvent(
-        position, beer_id, version, from_microseconds(time), request_id, correlation_id, event, traceparent
+        position, beer_id, version, from_microseconds(time), request_id, correlation_id, event, traceparent, actor
     )
 
 

@@ -46,6 +46,7 @@ events = Table(
     Column("correlation_id", String(128), nullable=False),
     Column("traceparent", String(55)),
     Column("data", Text, nullable=False),
+    Column("actor", String(200)),
     UniqueConstraint("beer_id", "version", name="events_beer_version"),
 )
 

@@ -27,12 +27,13 @@ class FakeService(beers_pb2_grpc.BeersServiceServicer):
     """Answers as the bridge does, as far as the command line asks.
 
     `failures` go one by one to the calls that come. An import fails on a beer whose name is in `breaks_on`, and hands
-    each of its chunks to `on_chunk` before it goes on.
+    each of its chunks to `on_chunk` before it goes on. What happens is done by `actor`, if there is one.
     """
 
     def __init__(self, credentials: grpc.ServerCredentials | None = None) -> None:
         self.beers: dict[int, beers_pb2.Beer] = {}
         self.events: list[beers_pb2.BeerEvent] = []
+        self.actor = ""
         self.answers: dict[str, beers_pb2.Beer] = {}
         self.calls: list[Any] = []
         self.authorizations: list[str] = []
@@ -293,6 +294,7 @@ class FakeService(beers_pb2_grpc.BeersServiceServicer):
             beer_id=beer.id,
             version=beer.version,
             request_id=request.request_id,
+            actor=self.actor,
             **data,
         )
         event.time.FromDatetime(datetime(2026, 11, 23, 12, tzinfo=UTC) + timedelta(seconds=position))

@@ -69,6 +69,17 @@ def test_a_history_tells_the_gist_of_a_description_and_all_of_it_with_its_reques
     assert "request r-1" in whole
 
 
+def test_a_history_tells_who_did_what_where_that_is_known(service: FakeService, beers: Run) -> None:
+    beers("add", "Punk by Åse")
+    service.actor = "till \x1b[31m3"
+    beers("rename", "1", "Jever")
+    added, renamed = [re.sub(r" +", " ", line).strip() for line in beers("history", "1").out.splitlines()[-3:-1]]
+    assert added.endswith(":01 1 1 added Punk by Åse")
+    assert renamed.endswith(":02 2 2 till \N{REPLACEMENT CHARACTER}[31m3 renamed Punk by Åse → Jever")
+    documents = beers("history", "1", "--json").document
+    assert [document.get("actor", "nobody") for document in documents] == ["nobody", service.actor]
+
+
 def test_a_history_fits_a_terminal_of_eighty_columns(service: FakeService, beers: Run) -> None:
     beers("add", "Punk IPA", "--brewery", "BrewDog", "--style", "American India Pale Ale", "--description", "x" * 300)
     beers("rename", "1", "Punk")

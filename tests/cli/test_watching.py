@@ -45,6 +45,17 @@ def test_each_event_is_one_line_of_time_position_beer_and_what_happened(beers: R
     assert lines[3].endswith("4 beer 2 removed")
 
 
+def test_an_event_is_told_with_who_did_it_where_that_is_known(service: FakeService, beers: Run) -> None:
+    add(service, "Jever")
+    service.actor = "till 3"
+    add(service, "Duvel")
+    jever, duvel = beers(*CAUGHT_UP).out.splitlines()
+    assert re.search(r"beer 1 +added Jever$", jever)
+    assert re.search(r"beer 2 +till 3 added Duvel$", duvel)
+    documents = [json.loads(line) for line in beers(*CAUGHT_UP, "--json").out.splitlines()]
+    assert [document.get("actor", "nobody") for document in documents] == ["nobody", "till 3"]
+
+
 def test_an_event_cannot_smuggle_commands_or_lines_to_the_terminal(service: FakeService, beers: Run) -> None:
     add(service, "Red \x1b[31mAle\nfake line")
     out = beers(*CAUGHT_UP).out

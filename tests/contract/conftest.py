@@ -44,7 +44,11 @@ class Store:
         return Writer(self.log, self.reader, lambda: self.now, lambda: self.committed.append(None))
 
     def request(
-        self, *commands: Command, request_id: str | None = None, expected_version: int | None = None
+        self,
+        *commands: Command,
+        request_id: str | None = None,
+        expected_version: int | None = None,
+        actor: str | None = None,
     ) -> Request:
         self.requests += 1
         return Request(
@@ -52,11 +56,18 @@ class Store:
             request_id=request_id or f"request-{self.requests}",
             correlation_id="conversation",
             expected_version=expected_version,
+            actor=actor,
         )
 
-    def run(self, *commands: Command, request_id: str | None = None, expected_version: int | None = None) -> Outcome:
+    def run(
+        self,
+        *commands: Command,
+        request_id: str | None = None,
+        expected_version: int | None = None,
+        actor: str | None = None,
+    ) -> Outcome:
         """Carry out one request."""
-        request = self.request(*commands, request_id=request_id, expected_version=expected_version)
+        request = self.request(*commands, request_id=request_id, expected_version=expected_version, actor=actor)
         return self.writer().submit([request])[0]
 
 

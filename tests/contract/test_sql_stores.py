@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -38,6 +39,18 @@ KILL_OTHERS = (
     " WHERE datname = current_database() AND pid <> pg_backend_pid()"
 )
 """Ends every other session of a database of PostgreSQL."""
+
+
+TYPES = ("BeerAdded", "BeerNameChanged")
+PAST = (
+    '{"name":"Punk","brewery":"","style":"","abv":null,"ibu":null,"description":""}',
+    '{"name":"Punk IPA","previous_name":"Punk"}',
+)
+"""What a store held before there were actors."""
+OLD_EVENT = (
+    "INSERT INTO events (position, beer_id, version, type, schema, time, request_id, correlation_id, data)"
+    " VALUES (:position, 1, :position, :type, 1, 7, 'old', 'talk', :data)"
+)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -99,8 +112,38 @@ def test_a_service_whose_store_is_current_does_without_alembic(tmp_path: Path) -
 def test_migrating_twice_changes_nothing(sql: Store) -> None:
     assert sql.engine is not None
     log_id = sql.reader.head().log_id
-    assert migrations.migrate(sql.engine).before == "0001"
+    assert migrations.migrate(sql.engine).before == "0002"
     assert sql.reader.head().log_id == log_id
+
+
+def test_a_store_of_before_is_refused_until_it_is_migrated_and_then_tells_its_past_without_an_actor(url: str) -> None:
+    engine = connect(url)
+    with writing(engine) as connection:
+        command.upgrade(migrations._config(connection), "0001")
+        for position in (1, 2):
+            connection.execute(
+                text(OLD_EVENT),
+                {"position": position, "type": TYPES[position - 1], "data": PAST[position - 1]},
+            )
+        connection.execute(text("UPDATE log_head SET position = 2, last_beer_id = 1, time = 7"))
+    with pytest.raises(ConfigurationError, match="is at revision 0001, this version needs 0002; run `beers admin"):
+        migrations.require_current(engine)
+    engine.dispose()
+
+    assert admin.migrate(url) == migrations.Migration("0001", "0002")
+    assert admin.rebuild(url, lambda *_: None) == 1
+    store = sql_store(url)
+    store.run(commands.rename(1, "Punk"), actor="till 3")
+    events = store.reader.history(1)
+    assert [(type(event.data).__name__, event.request_id, event.actor) for event in events] == [
+        ("BeerAdded", "old", None), ("BeerNameChanged", "old", None), ("BeerNameChanged", "request-1", "till 3"),
+    ]  # fmt: skip
+    published = [json.loads(message(record, "log").body) for record in store.reader.records(0, 10)]
+    assert published == [envelope(event, "log") for event in events]
+    assert [document.get("actor", "nobody") for document in published] == ["nobody", "nobody", "till 3"]
+    assert admin.verify(url, lambda *_: None).problems == []
+    assert store.engine is not None
+    store.engine.dispose()
 
 
 def test_a_store_at_an_unknown_revision_is_refused_in_one_line(sql: Store) -> None:

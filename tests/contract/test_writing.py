@@ -36,6 +36,31 @@ def test_an_accepted_command_is_an_event_with_the_next_position(store: Store) ->
     assert store.reader.head().position == 2
 
 
+def test_every_event_keeps_who_did_it_and_none_where_nobody_is_known(store: Store) -> None:
+    """Each kind of command in one batch, of several actors."""
+    requests = [
+        store.request(commands.add("a"), actor="Åse"),
+        store.request(commands.rename(1, "b"), actor="till 3"),
+        store.request(commands.update(1, {"abv": 5}), actor="👩\u200d🍳" * 66 + "!?"),  # 200 characters
+        store.request(commands.remove(1)),
+        store.request(commands.restore(1), actor="Åse"),
+        store.request(*commands.add_many([{"name": "c"}, {"name": "d"}]), actor="till 3"),
+    ]
+    for outcome in store.writer().submit(requests):
+        assert isinstance(outcome, list)
+    expected = ["Åse", "till 3", "👩\u200d🍳" * 66 + "!?", None, "Åse", "till 3", "till 3"]
+    assert [event.actor for event in store.reader.events(0, 10)] == expected
+    assert [record.actor for record in store.reader.records(0, 10)] == expected
+    assert [event.actor for event in store.reader.history(1)] == expected[:5]
+
+
+def test_a_request_that_comes_again_from_another_actor_is_the_same_and_stays_that_of_the_first(store: Store) -> None:
+    first = store.run(commands.add("a"), request_id="once", actor="till 3")
+    assert store.run(commands.add("a"), request_id="once", actor="till 4") == first
+    assert store.run(commands.add("a"), request_id="once") == first
+    assert [event.actor for event in store.reader.events(0, 10)] == ["till 3"]
+
+
 def test_ids_are_given_from_one_and_never_again(store: Store) -> None:
     first = added(store)
     store.run(commands.remove(first.id))

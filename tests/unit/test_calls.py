@@ -156,6 +156,29 @@ def test_a_rare_event_is_looked_for_in_calls_that_are_all_short(monkeypatch: pyt
     assert [page(0), page(10), page(20)] == [([], 10), ([], 20), ([26], 26)]
 
 
+def test_a_call_of_nobody_that_could_be_kept_is_refused_alone_and_only_if_it_is_a_command() -> None:
+    store = MemoryStore()
+    run = Calls(Writer(store, store, lambda: NOW, lambda: None), store, structlog.get_logger())
+    row = {"name": "b", "request_id": "import/0"}
+    answers = run.run(
+        [
+            Call("add", {"name": "a"}, "call-0", "c", user_id="till 3"),
+            Call("add", {"name": "a"}, "call-1", "c", user_id="till\n3"),
+            Call("import_beers", {"beers": [row]}, "call-2", "c", user_id=["till 3"]),
+            Call("import_beers", {"beers": [row]}, "call-3", "c", user_id=7),
+            Call("get", {"beer_id": 1}, "call-4", "c", user_id=["till 3"]),
+            Call("add", {"name": "a"}, "call-5", "c"),
+        ]
+    )
+    refused = [answer.field if isinstance(answer, InvalidField) else None for answer in answers]
+    assert refused == [None, "user_id", "user_id", None, None, None]
+    assert answers[4]["id"] == 1
+    assert [event.actor for event in store.events(0, 10)] == ["till 3", "7", None]
+    # What was wrong with the caller is not the answer to its request.
+    (again,) = run.run([Call("add", {"name": "a"}, "call-1", "c", user_id="till 3")])
+    assert again["id"] == 4
+
+
 @pytest.mark.parametrize(
     ("given", "logged"),
     [

@@ -19,7 +19,7 @@ from jsonschema import Draft202012Validator, ValidationError
 from beers_service.contract.documents import ASYNCAPI, EXAMPLES, differences, generate, write
 from beers_service.contract.schemas import event_schema
 from beers_service.domain import beer as domain
-from beers_service.domain import commands
+from beers_service.domain import commands, fields
 from beers_service.domain.errors import InvalidField
 from beers_service.domain.events import EVENT_TYPES, BeerAdded, BeerRemoved
 from beers_service.envelope import EXCHANGE, envelope
@@ -30,8 +30,8 @@ from tests.published import DOCS, require_valid
 LOG_ID = "3c1d2f6e-5f0a-4a57-9f0e-2b8d6a1c7e44"
 
 
-def event(data: Any = EXAMPLES[0]) -> dict[str, Any]:
-    stored = StoredEvent(7, 3, 2, datetime(2026, 11, 23, tzinfo=UTC), "request", "conversation", data)
+def event(data: Any = EXAMPLES[0], actor: str | None = None) -> dict[str, Any]:
+    stored = StoredEvent(7, 3, 2, datetime(2026, 11, 23, tzinfo=UTC), "request", "conversation", data, actor=actor)
     return json.loads(json.dumps(envelope(stored, LOG_ID)))  # type: ignore[no-any-return] # an object stays one
 
 
@@ -133,7 +133,7 @@ def test_schemas_are_schemas_and_their_examples_keep_to_them(kind: str) -> None:
 
 def test_everything_that_is_published_is_described() -> None:
     properties = event_schema(BeerAdded)["properties"]
-    assert properties.keys() == event().keys()
+    assert properties.keys() == event(actor="till 3").keys()
     assert all(value.get("description") for value in properties.values() if value is not properties["data"])
     assert all(value["description"] for value in properties["data"]["properties"].values())
 
@@ -145,11 +145,22 @@ def test_a_payload_is_closed_and_the_envelope_is_open() -> None:
         event() | {"data": {"name": "Punk"}},
         event() | {"schema": 2},
         event() | {"position": 0},
+        event() | {"actor": None},
+        event() | {"actor": ""},
         event() | {"time": "2026-11-23T12:00:00+01:00"},
         {name: value for name, value in event().items() if name != "id"},
     ):
         with pytest.raises(ValidationError):
             require_valid(wrong)
+
+
+@given(actor=st.text(max_size=210) | st.integers())
+def test_whatever_is_an_actor_keeps_the_contract(actor: str | int) -> None:
+    try:
+        known = fields.actor(actor)
+    except InvalidField:
+        return
+    require_valid(event(actor=known))
 
 
 _DETAILS = {

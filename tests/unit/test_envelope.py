@@ -18,12 +18,15 @@ TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
 @pytest.mark.parametrize("data", EXAMPLES)
-@pytest.mark.parametrize("trace", [None, TRACE])
-def test_a_message_tells_the_whole_envelope_and_repeats_it_in_its_headers(data: BeerEvent, trace: str | None) -> None:
-    event = StoredEvent(7, 3, 2, TIME, "request", "conversation", data, trace)
+@pytest.mark.parametrize(("trace", "actor"), [(None, None), (TRACE, None), (None, "Åse"), (TRACE, "till 3")])
+def test_a_message_tells_the_whole_envelope_and_repeats_it_in_its_headers(
+    data: BeerEvent, trace: str | None, actor: str | None
+) -> None:
+    event = StoredEvent(7, 3, 2, TIME, "request", "conversation", data, trace, actor)
     told, shared = message(event_record(event), LOG_ID), properties(type(data).__name__, LOG_ID)
     whole = envelope(event, LOG_ID)
     assert json.loads(told.body) == whole
+    assert whole.get("actor", "nobody") == (actor or "nobody")
     assert (told.correlation_id, told.message_id, shared["type"]) == ("conversation", whole["id"], whole["type"])
     assert shared["application_headers"] | told.headers == {
         "ce-specversion": "1.0",
@@ -34,6 +37,7 @@ def test_a_message_tells_the_whole_envelope_and_repeats_it_in_its_headers(data: 
         "ce-time": "2026-11-23T12:00:00.000007Z",
         "ce-position": 7,
         **({"traceparent": trace} if trace else {}),
+        **({"ce-actor": actor} if actor else {}),
     }
 
 

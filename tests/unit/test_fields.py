@@ -37,6 +37,36 @@ def test_a_name_holds_no_control_characters(character: str) -> None:
         fields.name(f"Punk{character}IPA")
 
 
+@pytest.mark.parametrize("given", ["till 3", " Åse\u0308 ", "x" * 200, "https://id.example/users#7", "👩\u200d🍳"])
+def test_an_actor_is_kept_as_it_was_given(given: str) -> None:
+    assert fields.actor(given) == given
+
+
+def test_an_actor_may_be_known_by_a_number() -> None:
+    assert [fields.actor(number) for number in (0, 42, 2**63 - 1)] == ["0", "42", "9223372036854775807"]
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ("", "must be text of 1 to 200 characters"),
+        ("x" * 201, "must be text of 1 to 200 characters"),
+        ("till\n3", r"must not contain control characters \(U\+000A\)"),
+        ("till\u2028", "must not contain control characters"),
+        ("\ud800", "must not contain control characters"),
+        (True, "must be text, or a whole number"),
+        (4.5, "must be text, or a whole number"),
+        (["till 3"], "must be text, or a whole number"),
+        (None, "must be text, or a whole number"),
+        (-1, "must be a whole number from 0"),
+        (2**63, "must be a whole number from 0"),
+    ],
+)
+def test_what_is_no_actor_is_refused_by_the_name_that_its_caller_knows(given: object, reason: str) -> None:
+    with pytest.raises(InvalidField, match=f"user_id: {reason}"):
+        fields.actor(given, "user_id")
+
+
 def test_a_description_may_have_lines_and_tabs_but_no_other_control_characters() -> None:
     assert fields.description("one\r\n\ttwo\n") == "one\r\n\ttwo"
     with pytest.raises(InvalidField, match="description"):

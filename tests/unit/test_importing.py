@@ -55,7 +55,7 @@ def beers(*names: str) -> list[dict[str, Any]]:
 
 
 def call(beers: object, method: str = "import_beers", deadline: float | None = None, **arguments: object) -> Call:
-    return Call(method, {"beers": beers, **arguments}, "call-1", "conversation", deadline, "00-trace")
+    return Call(method, {"beers": beers, **arguments}, "call-1", "conversation", deadline, "00-trace", "till 3")
 
 
 def test_the_answer_holds_counts_and_no_beers(calls: Calls, store: FailingStore) -> None:
@@ -63,7 +63,7 @@ def test_the_answer_holds_counts_and_no_beers(calls: Calls, store: FailingStore)
     assert answer == {"added": 2, "already_added": 0, "refused": []}
     first, second = store.events(0, 10)
     assert (first.request_id, second.request_id) == ("import/a", "import/b")
-    assert (second.correlation_id, second.traceparent) == ("conversation", "00-trace")
+    assert (second.correlation_id, second.traceparent, second.actor) == ("conversation", "00-trace", "till 3")
 
 
 def test_what_was_added_before_is_counted_without_being_read(calls: Calls, store: FailingStore) -> None:

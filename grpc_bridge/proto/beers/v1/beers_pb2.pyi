@@ -854,6 +854,7 @@ class BeerEvent(_message.Message):
     TIME_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     CORRELATION_ID_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
     BEER_ADDED_FIELD_NUMBER: _builtins.int
     BEER_NAME_CHANGED_FIELD_NUMBER: _builtins.int
     BEER_DETAILS_CHANGED_FIELD_NUMBER: _builtins.int
@@ -870,6 +871,10 @@ class BeerEvent(_message.Message):
     """The request that caused it."""
     correlation_id: _builtins.str
     """The conversation that the request was part of."""
+    actor: _builtins.str
+    """Who made the request: the subject of the token or the name in the certificate that it came with, or what a service
+    of ours said of its user. Empty if nobody was known.
+    """
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """When it happened; never earlier than the event before it."""
@@ -894,6 +899,7 @@ class BeerEvent(_message.Message):
         time: _timestamp_pb2.Timestamp | None = ...,
         request_id: _builtins.str = ...,
         correlation_id: _builtins.str = ...,
+        actor: _builtins.str = ...,
         beer_added: Global___BeerAdded | None = ...,
         beer_name_changed: Global___BeerNameChanged | None = ...,
         beer_details_changed: Global___BeerDetailsChanged | None = ...,
@@ -902,7 +908,7 @@ class BeerEvent(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["beer_added", b"beer_added", "beer_details_changed", b"beer_details_changed", "beer_name_changed", b"beer_name_changed", "beer_removed", b"beer_removed", "beer_restored", b"beer_restored", "data", b"data", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["beer_added", b"beer_added", "beer_details_changed", b"beer_details_changed", "beer_id", b"beer_id", "beer_name_changed", b"beer_name_changed", "beer_removed", b"beer_removed", "beer_restored", b"beer_restored", "correlation_id", b"correlation_id", "data", b"data", "id", b"id", "position", b"position", "request_id", b"request_id", "time", b"time", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "beer_added", b"beer_added", "beer_details_changed", b"beer_details_changed", "beer_id", b"beer_id", "beer_name_changed", b"beer_name_changed", "beer_removed", b"beer_removed", "beer_restored", b"beer_restored", "correlation_id", b"correlation_id", "data", b"data", "id", b"id", "position", b"position", "request_id", b"request_id", "time", b"time", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_data: _TypeAlias = _typing.Literal["beer_added", "beer_name_changed", "beer_details_changed", "beer_removed", "beer_restored"]  # noqa: Y015
     _WhichOneofArgType_data: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
