@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -119,7 +118,7 @@ def test_migrating_twice_changes_nothing(sql: Store) -> None:
 def test_a_store_of_before_is_refused_until_it_is_migrated_and_then_tells_its_past_without_an_actor(url: str) -> None:
     engine = connect(url)
     with writing(engine) as connection:
-        command.upgrade(migrations._config(connection), "0001")
+        migrations._upgrade(connection, "0001")
         for position in (1, 2):
             connection.execute(
                 text(OLD_EVENT),

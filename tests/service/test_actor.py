@@ -7,7 +7,8 @@ import pytest
 from nameko.exceptions import IncorrectSignature
 from nameko.standalone.rpc import ClusterRpcProxy
 
-from .conftest import PATIENCE, Start, Wire
+from tests.processes import PATIENCE, Start
+from tests.wire import Wire
 
 
 def calling(uri: str, user_id: Any = None) -> ClusterRpcProxy:
