@@ -43,37 +43,46 @@ def envelope(event: StoredEvent, log_id: str, known: Payloads = PAYLOADS) -> Jso
     return document
 
 
-def message(record: EventRecord, log_id: str) -> Message:
-    """Return what the message that tells of *record* has for itself; the rest is in `properties`.
+def envelope_of_record(record: EventRecord, log_id: str) -> Json:
+    """Return the `envelope` of the event that *record* keeps.
 
-    Its body is the `envelope` of the event, of which it takes the payload as it is kept: to make an object of it
-    first would take longer than all the rest.
+    It takes the payload as it is kept: to make an object of it first would take longer than all the rest.
     """
-    position, beer_id, version, name, schema, time, request_id, correlation_id, traceparent, data, actor = record
-    event_id, written = f"{log_id}:{position}", _written(time)
-    content = {
-        "id": event_id,
+    position, beer_id, version, name, schema, time, request_id, correlation_id, _, data, actor = record
+    document: Json = {
+        "id": f"{log_id}:{position}",
         "type": name,
         "position": position,
         "beer_id": beer_id,
         "version": version,
-        "time": written,
+        "time": _written(time),
         "request_id": request_id,
         "correlation_id": correlation_id,
         "data": orjson.loads(data),
         "schema": schema,
     }
-    headers: dict[str, str | int] = {
-        "ce-id": event_id,
-        "ce-subject": str(beer_id),
-        "ce-time": written,
-        "ce-position": position,
-    }
-    if traceparent is not None:
-        headers["traceparent"] = traceparent
     if actor is not None:
-        content["actor"] = headers["ce-actor"] = actor
-    return Message(orjson.dumps(content), correlation_id, event_id, headers)
+        document["actor"] = actor
+    return document
+
+
+def message(record: EventRecord, log_id: str) -> Message:
+    """Return what the message that tells of *record* has for itself, its `envelope` as the body.
+
+    The rest is in `properties`.
+    """
+    content = envelope_of_record(record, log_id)
+    headers: dict[str, str | int] = {
+        "ce-id": content["id"],
+        "ce-subject": str(record.beer_id),
+        "ce-time": content["time"],
+        "ce-position": record.position,
+    }
+    if record.traceparent is not None:
+        headers["traceparent"] = record.traceparent
+    if record.actor is not None:
+        headers["ce-actor"] = record.actor
+    return Message(orjson.dumps(content), record.correlation_id, content["id"], headers)
 
 
 def properties(name: str, log_id: str) -> Mapping[str, Any]:

@@ -254,7 +254,14 @@ class BeerReader(Protocol):
         """
         ...
 
-    def records(self, after: int, limit: int, types: Collection[str] = ()) -> list[EventRecord]:
+    def records(
+        self,
+        after: int,
+        limit: int,
+        types: Collection[str] = (),
+        beer_ids: Collection[int] = (),
+        up_to: int | None = None,
+    ) -> list[EventRecord]:
         """Return the same as `events`, as records; each payload in the version that its type has now."""
         ...
 

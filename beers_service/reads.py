@@ -8,7 +8,7 @@ from beers_service.domain import commands, fields
 from beers_service.domain.beer import Beer, fold
 from beers_service.domain.errors import BeerNotFound, DeadlinePassed, InvalidField, PositionOutOfRange
 from beers_service.domain.events import EVENT_TYPES
-from beers_service.envelope import envelope
+from beers_service.envelope import envelope, envelope_of_record
 from beers_service.methods import Answer, Call, Method, check_arguments, method
 from beers_service.paging import ANSWER_BYTES, first_page, is_id, items_per_page, make_token, read_token, size_of
 from beers_service.ports import ORDERS, BeerQuery, BeerReader, Head, sort_key
@@ -161,8 +161,8 @@ class Reads:
         head = self._require_position(position)
         size = min(number, EVENTS_MAXIMUM)
         scanned = min(head.position, position + SCAN_MAXIMUM) if types or beers else head.position
-        events = self._reader.events(position, size, types or (), beers, up_to=scanned)
-        page = first_page(envelope(event, head.log_id) for event in events)
+        events = self._reader.records(position, size, types or (), beers, up_to=scanned)
+        page = first_page(envelope_of_record(event, head.log_id) for event in events)
         complete = len(page) == len(events) < size
         return {
             "events": page,

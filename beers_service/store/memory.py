@@ -105,9 +105,16 @@ class MemoryStore:
                 if (not types or type(event.data).__name__ in types) and (not beer_ids or event.beer_id in beer_ids)
             ][:limit]
 
-    def records(self, after: int, limit: int, types: Collection[str] = ()) -> list[EventRecord]:
+    def records(
+        self,
+        after: int,
+        limit: int,
+        types: Collection[str] = (),
+        beer_ids: Collection[int] = (),
+        up_to: int | None = None,
+    ) -> list[EventRecord]:
         """Return the same as `events`, as records."""
-        return [event_record(event) for event in self.events(after, limit, types)]
+        return [event_record(event) for event in self.events(after, limit, types, beer_ids, up_to)]
 
     def lead(self) -> int | None:
         """Return the confirmed position; see `ports.RelayCursor`."""

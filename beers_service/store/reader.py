@@ -88,17 +88,24 @@ class SqlReader:
             codec.event_from_row(row, self._known) for row in self._event_rows(after, limit, types, beer_ids, up_to)
         ]
 
-    def records(self, after: int, limit: int, types: Collection[str] = ()) -> list[EventRecord]:
+    def records(
+        self,
+        after: int,
+        limit: int,
+        types: Collection[str] = (),
+        beer_ids: Collection[int] = (),
+        up_to: int | None = None,
+    ) -> list[EventRecord]:
         """Return the same as `events`, as records; see `ports.BeerReader`."""
-        return codec.records_from_rows(self._event_rows(after, limit, types), self._known)
+        return codec.records_from_rows(self._event_rows(after, limit, types, beer_ids, up_to), self._known)
 
     def _event_rows(
         self,
         after: int,
         limit: int,
         types: Collection[str],
-        beer_ids: Collection[int] = (),
-        up_to: int | None = None,
+        beer_ids: Collection[int],
+        up_to: int | None,
     ) -> list[Row]:
         text = self._statements.events(types=bool(types), beer_ids=bool(beer_ids), up_to=up_to is not None)
         values: list[Any] = [after]

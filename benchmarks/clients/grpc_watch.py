@@ -4,8 +4,9 @@
     python -m benchmarks.clients.grpc_watch ADDRESS past AFTER UP-TO
 
 `live` has beers added, in batches of a hundred, with no more than a thousand events on their way to the slowest
-watcher, and tells how many events a second all the watchers have got together. `past` reads a part of the log and tells
-how many events a second that were. Prints one line of JSON. A watcher whose stream ends, or stands still, ends it.
+watcher, and tells how many events a second all the watchers have got together. `past` reads a part of the log twice,
+and tells how many events a second that were the second time: the first time they may come from the disk. Prints one
+line of JSON. A watcher whose stream ends, or stands still, ends it.
 """
 
 import asyncio
@@ -116,15 +117,22 @@ async def past(address: str, after: int, up_to: int) -> dict[str, Any]:
     """Watch what has happened."""
     async with grpc.aio.insecure_channel(address) as channel:
         await channel.channel_ready()
-        started = time.perf_counter()
-        watcher = Watcher(channel, v1.WatchBeersRequest(after_position=after))
-        async with asyncio.TaskGroup() as group:
-            reading = group.create_task(watcher.follow())
-            await watcher.reach(up_to)
-            elapsed = time.perf_counter() - started
-            reading.cancel()
-        watcher.cancel()
+        await catch_up(channel, after, up_to)
+        elapsed = await catch_up(channel, after, up_to)
     return {"events": up_to - after, "rate": (up_to - after) / elapsed}
+
+
+async def catch_up(channel: grpc.aio.Channel, after: int, up_to: int) -> float:
+    """Watch from behind the position *after* on; return how long it took to come to *up_to*."""
+    started = time.perf_counter()
+    watcher = Watcher(channel, v1.WatchBeersRequest(after_position=after))
+    async with asyncio.TaskGroup() as group:
+        reading = group.create_task(watcher.follow())
+        await watcher.reach(up_to)
+        elapsed = time.perf_counter() - started
+        reading.cancel()
+    watcher.cancel()
+    return elapsed
 
 
 def main(address: str, manner: str, *numbers: str) -> None:

@@ -245,6 +245,17 @@ def nameko_rpc(ground: Ground) -> str:
     return ground.once("nameko_rpc", start)
 
 
+def idle_service(ground: Ground) -> str:
+    """Start the service that does nothing, beside the stock one; return the URI of their broker."""
+    uri = nameko_rpc(ground)
+
+    def start() -> str:
+        ground.echo("idle_service", "benchmarks.contenders.idle_service", uri)
+        return uri
+
+    return ground.once("idle_service", start)
+
+
 def sqlite(ground: Ground) -> Product:
     """Start the product on SQLite, synchronous=FULL, as it comes."""
     return ground.product("sqlite")

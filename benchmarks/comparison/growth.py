@@ -21,8 +21,9 @@ PAGE = 10
 STRIDE = 999
 """Beers of each of the pages by which the thousandth is reached; that many pages are one tenth of a hundred."""
 
-CATCH_UP = 20_000
-"""Events that a watcher has missed."""
+CATCH_UP = 10_000
+"""Events that a watcher has missed. The smallest store has as many of its last kind, and one of another kind costs him
+up to a third more or less: so they are alike in stores of every size."""
 
 
 def kinds(size: int) -> list[Contender]:

@@ -49,6 +49,18 @@ def all_of_them() -> list[Contender]:
             contenders.nameko_rpc,
             lambda uri, warm_up, seconds: ("lean_calls", uri, "echo", OUTSTANDING, warm_up, seconds),
         ),
+        Client(
+            "nameko_rpc_idle",
+            f"a service that does nothing, ClusterRpcProxy, {OUTSTANDING} outstanding",
+            contenders.idle_service,
+            lambda uri, warm_up, seconds: ("nameko_calls", uri, "idle", OUTSTANDING, warm_up, seconds),
+        ),
+        Client(
+            "nameko_rpc_unanswered",
+            "calls that ClusterRpcProxy publishes when nobody is there to answer",
+            contenders.nameko_rpc,
+            lambda uri, warm_up, seconds: ("nameko_publishes", uri, warm_up, seconds),
+        ),
         Unary("nameko_grpc", "nameko-grpc echo on Nameko 3.0.0rc", contenders.nameko_grpc),
         Unary(
             "naive_bridge",

@@ -121,9 +121,17 @@ def test_history_and_events_can_be_read_in_parts(filled: Store) -> None:
 
 
 def test_records_say_the_same_as_events(filled: Store) -> None:
-    for after, limit, types in ((0, 9, ()), (2, 3, ()), (0, 9, ["BeerRemoved"])):
-        events = filled.reader.events(after, limit, types)
-        assert filled.reader.records(after, limit, types) == [event_record(event) for event in events] != []
+    added = ["BeerAdded"]
+    for asked in (
+        (0, 9),
+        (2, 3),
+        (0, 9, ["BeerRemoved"]),
+        (0, 9, (), [2, 6]),
+        (2, 9, added, [2, 6]),
+        (2, 9, added, (), 4),
+    ):
+        events = filled.reader.events(*asked)
+        assert filled.reader.records(*asked) == [event_record(event) for event in events] != []
 
 
 def test_history_ends_at_a_position_or_a_time(filled: Store) -> None:
