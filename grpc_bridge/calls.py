@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 from structlog.typing import FilteringBoundLogger
 
 from grpc_bridge import auth, errors
-from grpc_bridge.auth import Door
+from grpc_bridge.auth import WRITE, Door
 from grpc_bridge.errors import CallFailed
 from grpc_bridge.identifiers import identifiers, in_a_log, is_acceptable
 from grpc_bridge.quotas import Quota, Quotas
@@ -25,6 +25,8 @@ from grpc_bridge.received import Call, Undecodable, decoded, decoding
 CORRELATION_ID: Final = "x-correlation-id"
 REQUEST_ID: Final = "x-request-id"
 TRACEPARENT: Final = "traceparent"
+ATTEMPTS: Final = "grpc-previous-rpc-attempts"
+"""How gRPC tells of the attempts before this one: all but those that it knows not to have reached a server."""
 
 _LONGEST_MARGIN = 0.1
 """Seconds before the client's own deadline at which we give up, so that it gets our reason and not its own."""
@@ -112,8 +114,12 @@ class Reception:
             refused: Makes a response of a failure's message, for a contract that has no gRPC statuses.
         """
 
+        commands = scope == WRITE
+
         async def answer(received: _Request | Undecodable, context: "grpc.aio.ServicerContext[Any, Any]") -> _Response:
             call = self._call(context, self._default_deadline)
+            if commands and not getattr(received, "request_id", ""):
+                call.repeatable = False
             return await self._answer(
                 name, call, context, lambda: handler(self._admitted(received, call, context, scope), call), refused
             )
@@ -238,7 +244,7 @@ class Reception:
         try:
             outcome = await work()
         except CallFailed as failure:
-            refusal = errors.refusal(failure) or self._bug(name, call, failure)
+            refusal = errors.refusal(failure, repeatable=call.repeatable) or self._bug(name, call, failure)
         except asyncio.CancelledError:
             self._log(name, call, grpc.StatusCode.CANCELLED, started)
             raise
@@ -290,7 +296,10 @@ class Reception:
         if self._door is not None:
             self._let_in(call, context, scope)
         self._admit()
-        return decoded(received)
+        request = decoded(received)
+        if call.again and not call.repeatable:
+            raise errors.request_id_missing()
+        return request
 
     def _let_in(
         self, call: Call, context: "grpc.aio.ServicerContext[Any, Any]", scope: str, *, watch: bool = False
@@ -314,6 +323,7 @@ class Reception:
 
     def _call(self, context: "grpc.aio.ServicerContext[Any, Any]", default_deadline: float) -> Call:
         correlation_id = traceparent = ""
+        again = False
         # gRPC's types promise its own Metadata class; what comes is a plain tuple of pairs, or nothing.
         metadata: Sequence[tuple[str, str | bytes]] = context.invocation_metadata() or ()  # type: ignore[assignment]
         for key, value in metadata:
@@ -321,8 +331,12 @@ class Reception:
                 correlation_id = str(value)
             elif key == TRACEPARENT and is_acceptable(value):
                 traceparent = str(value)
+            elif key == ATTEMPTS:
+                again = True
         deadline = self._deadline(context, default_deadline)
-        return Call(correlation_id or self._identifier(), deadline, traceparent, self._default_deadline)
+        call = Call(correlation_id or self._identifier(), deadline, traceparent, self._default_deadline)
+        call.again = again
+        return call
 
     def _deadline(self, context: "grpc.aio.ServicerContext[Any, Any]", default: float) -> float:
         remaining: float | None = context.time_remaining()
