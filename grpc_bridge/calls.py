@@ -6,6 +6,7 @@ into statuses, and writes one line to the log. Nothing that went wrong inside le
 
 import asyncio
 import logging
+import random
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
@@ -72,8 +73,12 @@ class Reception:
         logger: FilteringBoundLogger,
         door: Door | None = None,
         quota: Quota | None = None,
+        longest_stream: float = float("inf"),
     ) -> None:
-        """Prepare to receive; without a *door* everybody may do everything, and nobody has a *quota*."""
+        """Prepare to receive; without a *door* everybody may do everything, and nobody has a *quota*.
+
+        A stream is ended after at most *longest_stream* seconds, for its client to take it up on another connection.
+        """
         self.active = 0
         self.watches = 0
         self._max_calls = max_calls
@@ -86,6 +91,7 @@ class Reception:
         self._identifier = identifiers()
         self._loop = asyncio.get_running_loop()
         self._quotas = Quotas(quota or Quota(), self._loop.time)
+        self._longest_stream = longest_stream
         self._draining = False
         self._streams: set[asyncio.Timeout] = set()
 
@@ -113,7 +119,6 @@ class Reception:
             scope: What those who call it must be allowed to do.
             refused: Makes a response of a failure's message, for a contract that has no gRPC statuses.
         """
-
         commands = scope == WRITE
 
         async def answer(received: _Request | Undecodable, context: "grpc.aio.ServicerContext[Any, Any]") -> _Response:
@@ -182,15 +187,16 @@ class Reception:
         scope: str,
         context: "grpc.aio.ServicerContext[Any, Any]",
     ) -> None:
-        """Send what *streamer* yields, until what lets the client in has expired."""
+        """Send what *streamer* yields, until what lets the client in has expired, or for long enough."""
         self._let_in(call, context, scope, watch=True)
+        left, longest = self._left(call), self._lasting()
         try:
-            async with asyncio.timeout(self._left(call)) as limit:
+            async with _limit(self._loop.time() + min(left, longest)) as limit:
                 await self._send(streamer, received, call, context)
         except TimeoutError as error:
             if not limit.expired():
                 raise  # it is not ours
-            raise auth.expired() from error
+            raise (auth.expired() if left <= longest else errors.stream_ended()) from error
 
     async def _send(
         self,
@@ -267,11 +273,11 @@ class Reception:
         """Run *handler* until the call's deadline, until what lets the client in has expired, or until we drain."""
         self._let_in(call, context, scope)
         self._admit()
-        left = self._left(call)
-        until = float("inf") if left is None else self._loop.time() + left
-        deadline = self._loop.time() if self._draining else min(call.deadline, until)
+        now = self._loop.time()
+        until, end = now + self._left(call), now + self._lasting()
+        deadline = now if self._draining else min(call.deadline, until, end)
         try:
-            async with asyncio.timeout_at(None if deadline == float("inf") else deadline) as limit:
+            async with _limit(deadline) as limit:
                 self._streams.add(limit)
                 try:
                     return await handler((decoded(request) async for request in received), call)
@@ -282,6 +288,8 @@ class Reception:
                 raise  # it is not ours
             if self._draining:
                 raise CallFailed("ServiceStopping") from error
+            if deadline == end:
+                raise errors.stream_ended() from error
             if until < call.deadline:
                 raise auth.expired() from error
             raise errors.deadline_passed("") from error
@@ -313,9 +321,14 @@ class Reception:
             raise
         call.share = self._quotas.take(call.identity.name, watch=watch)
 
-    def _left(self, call: Call) -> float | None:
-        """Return for how many seconds more the client is let in; None for ever."""
-        return None if self._door is None or call.identity is None else self._door.left(call.identity)
+    def _left(self, call: Call) -> float:
+        """Return for how many seconds more the client is let in."""
+        left = None if self._door is None or call.identity is None else self._door.left(call.identity)
+        return float("inf") if left is None else left
+
+    def _lasting(self) -> float:
+        """Return how many seconds a stream that begins now may last: not all alike, lest all end at once."""
+        return self._longest_stream * random.uniform(0.7, 1.0)  # noqa: S311 - not a secret
 
     def _admit(self) -> None:
         if self.active > self._max_calls:
@@ -376,6 +389,10 @@ class Reception:
             correlation_id=call.correlation_id,
             **more,
         )
+
+
+def _limit(deadline: float) -> asyncio.Timeout:
+    return asyncio.timeout_at(None if deadline == float("inf") else deadline)
 
 
 def generic_handler(service: str, methods: "Mapping[str, grpc.RpcMethodHandler[Any, Any]]") -> grpc.GenericRpcHandler:

@@ -7,8 +7,8 @@ The bridge's own failures have names of the same kind, so that there is one tabl
     ├── named in RULES, made by the service   InvalidField, BeerNotFound, VersionConflict, StoreUnavailable …
     ├── named in RULES, made by the bridge    BrokerUnavailable, ServiceUnavailable, ServiceStopping, Overloaded,
     │                                         DeadlinePassed, InvalidField, UndecodableRequest, SlowReader,
-    │                                         PositionOutOfRange, RequestIdMissing, TokenMissing, TokenInvalid,
-    │                                         TokenExpired, ClientUnknown, ScopeMissing
+    │                                         PositionOutOfRange, RequestIdMissing, StreamEnded, TokenMissing,
+    │                                         TokenInvalid, TokenExpired, ClientUnknown, ScopeMissing
     └── anything else                         INTERNAL: generic text and an id to quote; the rest only in the log
 
 The table is total: a name that it does not hold is a bug of somebody's, and answered as one.
@@ -33,6 +33,8 @@ _LONGEST_TEXT = 500  # characters of a message or argument: trailers share 8 KB
 
 RETRY_AWAY = 1.0
 """Seconds after which to try again when a part is away: as long as it takes to notice its return."""
+RETRY_ENDED = 0.05
+"""Seconds after which to take up a stream again that was ended only to be begun on another connection."""
 RETRY_OVERLOADED = 0.25
 """Seconds after which to try again when there is too much to do."""
 
@@ -97,6 +99,7 @@ RULES: Mapping[str, Rule] = {
     "StoreUnavailable": Rule(grpc.StatusCode.UNAVAILABLE, retry_after=RETRY_AWAY),
     "OutcomeUnknown": Rule(grpc.StatusCode.UNAVAILABLE, ("request_id",), retry_after=RETRY_AWAY),
     "ServiceStopping": Rule(grpc.StatusCode.UNAVAILABLE, retry_after=RETRY_AWAY),
+    "StreamEnded": Rule(grpc.StatusCode.UNAVAILABLE, retry_after=RETRY_ENDED),
     "ServiceUnavailable": Rule(grpc.StatusCode.UNAVAILABLE, retry_after=RETRY_AWAY),
     "BrokerUnavailable": Rule(grpc.StatusCode.UNAVAILABLE, retry_after=RETRY_AWAY),
     "DeadlinePassed": Rule(grpc.StatusCode.DEADLINE_EXCEEDED, ("request_id",)),
@@ -155,6 +158,11 @@ def request_id_missing() -> CallFailed:
         "this is a further attempt of a command without a request_id: whether an earlier one was carried out is "
         "unknown; give every command a request_id to have it tried again safely",
     )
+
+
+def stream_ended() -> CallFailed:
+    """Return the failure of a stream that has lasted long enough. Nothing is wrong."""
+    return CallFailed("StreamEnded", (), "the stream has lasted long enough; take it up again, on another connection")
 
 
 def refusal(failure: CallFailed, *, repeatable: bool = True) -> Refusal | None:

@@ -36,6 +36,9 @@ _LAST_WORDS = 0.3
 _UNHEARD = 2
 """How many times the calls that we take may wait to be taken. gRPC refuses what is more, in words of its own."""
 
+_STREAMS_SHARE = 0.9
+"""How much of the grace of an old connection a stream may last: then it ends with our words, before that is cut off."""
+
 _KEEPALIVE = 30
 """Seconds without a sign of a client after which it is asked for one, and that it then has to give it."""
 
@@ -93,6 +96,7 @@ class Bridge:
             logger=logger,
             door=self._door,
             quota=settings.quota,
+            longest_stream=settings.connection_grace * _STREAMS_SHARE if settings.connection_age else float("inf"),
         )
         self._tls = None if settings.tls is None else ServerTls(settings.tls, logger)
         self._server = self._make_server()
@@ -170,6 +174,7 @@ class Bridge:
                 ("grpc.keepalive_timeout_ms", _KEEPALIVE * 1000),
                 ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.http2.min_ping_interval_without_data_ms", _KEEPALIVE_ALLOWED * 1000),
+                *_aging(settings),
                 # gRPC would otherwise let a fast client fill ever larger windows: one import alone took 60 MB.
                 ("grpc.http2.bdp_probe", 0),
             ]
@@ -222,6 +227,15 @@ class Bridge:
         expected = absence is Absence.ANSWERS and not self.availability.refusing
         tell = self._logger.info if expected else self._logger.warning
         tell("not serving", reason=absence.value, refusing=self.availability.refusing)
+
+
+def _aging(settings: Settings) -> list[tuple[str, int]]:
+    if not settings.connection_age:
+        return []
+    return [
+        ("grpc.max_connection_age_ms", round(settings.connection_age * 1000)),
+        ("grpc.max_connection_age_grace_ms", round(settings.connection_grace * 1000)),
+    ]
 
 
 def _task(work: Coroutine[Any, Any, Any], name: str) -> "asyncio.Task[Any]":
