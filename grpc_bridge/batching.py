@@ -11,6 +11,10 @@ from dataclasses import dataclass
 
 from grpc_bridge.errors import CallFailed, overloaded
 
+_FADING = 0.9
+"""How much of what was known of the pace still counts after a further batch."""
+_LONGEST_STEP = 0.25  # seconds
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -22,6 +26,8 @@ class Limits:
         size: Bytes of one batch; a call that is larger travels alone.
         rows: Beers or events that the answers to one batch hold together, as far as they can be foreseen.
         waiting: Calls that may gather; more are refused.
+        patience: Seconds for which a call may have to wait for its turn, as far as can be foreseen; what comes when it
+            would be more is refused. A slow service makes a short queue.
         lease: Seconds for which a batch keeps its slot. One that is lost, or with an instance that hangs, must not
             stop the others; the limit on calls bounds what can be on the way even so.
     """
@@ -31,6 +37,7 @@ class Limits:
     size: int = 512 * 1024
     rows: int = 1000
     waiting: int = 1000
+    patience: float = 1.0
     lease: float = 1.0
 
 
@@ -100,6 +107,33 @@ class Batch:
                 call.answer.set_exception(failure)
 
 
+class Pace:
+    """How fast calls are answered while there is always one to answer.
+
+    Attributes:
+        seconds: From one answer to the next, on average of the last dozen batches or so; 0 while nothing is known.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._took = 0.0
+        self._calls = 0.0
+        self._since: float | None = None
+
+    def answered(self, calls: int, now: float, *, busy: bool) -> None:
+        """Note that so many *calls* were answered, and whether the service is *busy* with others since."""
+        if self._since is not None:
+            # What takes longer is a pause, of a disk or an instance that ended, and says nothing of the pace.
+            self._took = self._took * _FADING + min(now - self._since, _LONGEST_STEP)
+            self._calls = self._calls * _FADING + calls
+            self.seconds = self._took / self._calls
+        self._since = now if busy else None
+
+    def rest(self) -> None:
+        """Forget when the last answer came: the next one comes when it can."""
+        self._since = None
+
+
 class Batcher:
     """Gathers calls into batches and remembers those that are on their way.
 
@@ -116,6 +150,15 @@ class Batcher:
         self._numbers = 0
         self._held = True
         self._flush_scheduled = False
+        self._pace = Pace()
+
+    @property
+    def crowded(self) -> bool:
+        """Whether as many calls wait as may."""
+        waiting = len(self._waiting)
+        if waiting >= self._limits.waiting:
+            return True
+        return not self._held and waiting * self._pace.seconds > self._limits.patience
 
     def add(self, call: Call) -> None:
         """Take *call* on.
@@ -123,7 +166,7 @@ class Batcher:
         Raises:
             CallFailed: Overloaded, if too many calls wait already.
         """
-        if len(self._waiting) >= self._limits.waiting:
+        if self.crowded:
             raise overloaded("too many calls are waiting for the service")
         self._waiting.append(call)
         self._schedule_flush()
@@ -131,6 +174,7 @@ class Batcher:
     def hold(self) -> None:
         """Let no batch leave until `resume`."""
         self._held = True
+        self._pace.rest()
 
     def resume(self) -> None:
         """Let batches leave again."""
@@ -148,6 +192,7 @@ class Batcher:
             if batch.timer is not None:
                 batch.timer.cancel()
             self._free_slot(batch)
+            self._pace.answered(len(batch.calls), self._loop.time(), busy=bool(self._on_the_way))
         return batch
 
     def fail_all(self, failure: CallFailed) -> None:

@@ -95,6 +95,11 @@ class Reception:
         self._draining = False
         self._streams: set[asyncio.Timeout] = set()
 
+    @property
+    def full(self) -> bool:
+        """Whether it is busy with as many calls as it may be."""
+        return self.active >= self._max_calls
+
     def drain(self) -> None:
         """End streams of requests, now and from now on: the client takes them up again elsewhere. Other calls go on."""
         self._draining = True

@@ -20,6 +20,7 @@ from grpc_bridge.feed import Feed
 from grpc_bridge.health import Health
 from grpc_bridge.probing import Prober
 from grpc_bridge.settings import Settings
+from grpc_bridge.shedding import Desk
 from grpc_bridge.tls import ServerTls
 from grpc_bridge.watching import Watches
 
@@ -72,7 +73,7 @@ class Bridge:
             settings.amqp_uri,
             availability=self.availability,
             logger=logger,
-            limits=Limits(in_flight=settings.batches_in_flight, waiting=settings.max_waiting),
+            limits=Limits(settings.batches_in_flight, waiting=settings.max_waiting, patience=settings.max_wait),
             heartbeat=settings.heartbeat,
             broker_patience=settings.broker_patience,
         )
@@ -181,13 +182,14 @@ class Bridge:
         )
         watches = Watches(self._feed, checkpoint_interval=settings.watch_checkpoint)
         served: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {
-            servicer.SERVICE: servicer.BeersServicer(self._bus, self._feed, watches).methods(reception),
             seed_servicer.SERVICE: seed_servicer.SeedServicer(self._bus).methods(reception),
             health.SERVICE: self._health.methods(),
         }
-        server.add_generic_rpc_handlers([generic_handler(name, methods) for name, methods in served.items()])
+        beers = servicer.BeersServicer(self._bus, self._feed, watches).methods(reception)
+        desk = Desk(servicer.SERVICE, beers, lambda: reception.full or self._bus.crowded, self._logger)
+        server.add_generic_rpc_handlers([desk, *(generic_handler(name, methods) for name, methods in served.items())])
         door = None if settings.open_reflection else self._door
-        server.add_generic_rpc_handlers(reflection.handlers(list(served), door, READ))
+        server.add_generic_rpc_handlers(reflection.handlers([servicer.SERVICE, *served], door, READ))
         return server
 
     def _listen(self) -> int:

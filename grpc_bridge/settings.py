@@ -19,6 +19,7 @@ _DEFAULTS: Mapping[str, object] = {
     "BATCHES_IN_FLIGHT": 2,
     "MAX_CALLS": 2000,
     "MAX_WAITING": 1000,
+    "MAX_WAIT": 1,
     "MAX_WATCHES": 5000,
     "MAX_CALLS_PER_CLIENT": 0,
     "MAX_WATCHES_PER_CLIENT": 0,
@@ -62,6 +63,7 @@ class Settings:
         batches_in_flight: Batches on their way to the service before calls gather.
         max_calls: Calls at once; more are refused.
         max_waiting: Calls that may gather; more are refused.
+        max_wait: For a call to wait for its turn, as far as can be foreseen; what would wait longer is refused.
         max_watches: Watches at once; more are refused.
         connection_age: After which clients are told to connect anew; 0 for never.
         connection_grace: From then on, for what is under way on the old connection.
@@ -91,6 +93,7 @@ class Settings:
     batches_in_flight: int = 2
     max_calls: int = 2000
     max_waiting: int = 1000
+    max_wait: float = 1.0
     max_watches: int = 5000
     connection_age: float = 1800.0
     connection_grace: float = 900.0
@@ -143,6 +146,7 @@ def settings(config: Mapping[str, object]) -> Settings:
         batches_in_flight=configuration.integer(values, "BATCHES_IN_FLIGHT", 1, 1000),
         max_calls=configuration.integer(values, "MAX_CALLS", 1, 1_000_000),
         max_waiting=configuration.integer(values, "MAX_WAITING", 1, 1_000_000),
+        max_wait=configuration.number(values, "MAX_WAIT", 0.01, 3600),
         max_watches=configuration.integer(values, "MAX_WATCHES", 1, 1_000_000),
         connection_age=_age(values),
         connection_grace=configuration.number(values, "MAX_CONNECTION_AGE_GRACE", 1, 86_400),
