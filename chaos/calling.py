@@ -3,9 +3,9 @@
     python -m chaos.calling --callers N --deadline SECONDS --samples FILE ADDRESS…    each as soon as it is answered
     python -m chaos.calling --rate N …                                                so many a second, whatever comes
 
-Half of the calls add a beer, half read one; with --page N all of them read a page of so many. A caller that fails
-pauses before its next call. Every bridge is asked for its health besides. Standard input tells ``stop``. The file
-holds a `Sample` a line.
+Half of the calls add a beer, half read one; with --beers N all of them look for a text in vain among so many. A caller
+that fails pauses before its next call. Every bridge is asked for its health besides. Standard input tells ``stop``.
+The file holds a `Sample` a line.
 """
 
 import argparse
@@ -22,7 +22,7 @@ import grpc
 import uvloop
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from chaos.promises import ADD, GET, HEALTH, Sample
+from chaos.promises import ADD, GET, HEALTH, IN_VAIN, Sample
 from grpc_bridge.proto.beers.v1 import beers_pb2 as v1
 from grpc_bridge.proto.beers.v1 import beers_pb2_grpc as v1_grpc
 
@@ -31,8 +31,10 @@ HEALTH_EVERY = 0.1
 
 HEALTH_PATIENCE = 5.0
 
-PAUSE = 0.2
-"""Seconds that a caller waits after a failure."""
+_AT_ONCE = 1000
+
+PAUSE = 1.0
+"""Seconds that a caller waits after a failure: as long as RetryInfo says where a part is away."""
 
 _CHANNEL = [
     ("grpc.initial_reconnect_backoff_ms", 50),
@@ -94,12 +96,11 @@ class Calling:
     async def _call(self, stub: "v1_grpc.BeersServiceAsyncStub", due: float) -> bool:
         self._number += 1
         request_id = f"calling-{self._options.seed}-{self._number}"
-        kind = GET if self._options.page or self._number % 2 else ADD
+        kind = GET if self._options.beers or self._number % 2 else ADD
         code, said = "OK", ""
         try:
-            if self._options.page:
-                page = v1.ListBeersRequest(page_size=self._options.page)
-                await stub.ListBeers(page, timeout=self._options.deadline)
+            if self._options.beers:
+                await stub.ListBeers(v1.ListBeersRequest(query=IN_VAIN), timeout=self._options.deadline)
             elif kind == ADD:
                 await stub.AddBeer(
                     v1.AddBeerRequest(name=f"Beer {self._number}", abv=5, request_id=request_id),
@@ -122,7 +123,7 @@ async def main() -> int:
     parser.add_argument("addresses", nargs="+", metavar="ADDRESS")
     parser.add_argument("--callers", type=int, default=0, metavar="N")
     parser.add_argument("--rate", type=float, default=0.0, metavar="N")
-    parser.add_argument("--page", type=int, default=0, metavar="N")
+    parser.add_argument("--beers", type=int, default=0, metavar="N")
     parser.add_argument("--channels", type=int, default=8, metavar="N")
     parser.add_argument("--deadline", type=float, required=True, metavar="SECONDS")
     parser.add_argument("--policy", action="store_true")
@@ -133,9 +134,11 @@ async def main() -> int:
         calling = Calling(options, samples)
         stubs = [calling.stub() for _ in range(options.channels)]
         first: Any = stubs[0]
-        beers = [v1.NewBeer(name=f"Beer {number}", brewery="Brewery", abv=5) for number in range(max(1, options.page))]
-        many = v1.BatchAddBeersRequest(beers=beers, request_id="calling")
-        await first.BatchAddBeers(many, timeout=60, wait_for_ready=True)
+        for start in range(0, max(1, options.beers), _AT_ONCE):
+            number = min(_AT_ONCE, max(1, options.beers) - start)
+            beers = [v1.NewBeer(name=f"Beer {start + index}", brewery="Brewery", abv=5) for index in range(number)]
+            many = v1.BatchAddBeersRequest(beers=beers, request_id=f"calling-{start}")
+            await first.BatchAddBeers(many, timeout=60, wait_for_ready=True)
         async with asyncio.TaskGroup() as group:
             for address in options.addresses:
                 group.create_task(calling.health(address))

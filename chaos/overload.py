@@ -1,6 +1,6 @@
 """Ten times the sustainable load, offered whether it is answered or not.
 
-    python -m chaos.overload [--seconds 60] [--times 10] [--page 200] [--calls get|list|add]
+    python -m chaos.overload [--seconds 60] [--times 10] [--calls search|get|add]
 
 First h2load finds how many calls a second one service and one bridge sustain: 64 at a time, each as soon as one is
 answered. Then it offers *times* as many, on its clock, over 16 connections, and a process of its own, on a connection
@@ -24,7 +24,7 @@ from pathlib import Path
 from benchmarks import payload
 from benchmarks.comparison import load
 from chaos.measuring import calling, main, of_role, pause, say, standing
-from chaos.promises import HEALTH, Claim, Sample, quantile, told
+from chaos.promises import HEALTH, IN_VAIN, Claim, Sample, quantile, told
 from chaos.stage import Cast, Stage
 from grpc_bridge.proto.beers.v1 import beers_pb2 as v1
 
@@ -58,18 +58,20 @@ class Kind:
     probe: tuple[str, ...]
 
 
-def kinds(page: int) -> dict[str, Kind]:
-    """Return the kinds of calls."""
-    return {
-        "list": Kind("ListBeers", v1.ListBeersRequest(page_size=page).SerializeToString(), ("--page", str(page))),
-        "get": Kind("GetBeer", v1.GetBeerRequest(beer_id=1).SerializeToString(), ()),
-        "add": Kind("AddBeer", v1.AddBeerRequest(name="Some beer", abv=5).SerializeToString(), ()),
-    }
+BEERS = 5000
+"""How many one look for a text goes through at most."""
+
+KINDS = {
+    "search": Kind("ListBeers", v1.ListBeersRequest(query=IN_VAIN).SerializeToString(), ("--beers", str(BEERS))),
+    "get": Kind("GetBeer", v1.GetBeerRequest(beer_id=1).SerializeToString(), ()),
+    "add": Kind("AddBeer", v1.AddBeerRequest(name="Some beer", abv=5).SerializeToString(), ()),
+}
+"""The kinds of calls. The first keeps the service busy, the others the bridge as well."""
 
 
 def measure(options: argparse.Namespace, folder: Path) -> int:
     """Run it."""
-    kind = kinds(options.page)[options.calls]
+    kind = KINDS[options.calls]
     program = load.find(say)
     with standing(Cast("sqlite", 1, 1, subscriber=False, proxied=False), folder) as stage:
         (bridge,) = of_role(stage, "bridge")
@@ -191,6 +193,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m chaos.overload", allow_abbrev=False)
     parser.add_argument("--seconds", type=float, default=60.0, help="how long it is offered (%(default)s)")
     parser.add_argument("--times", type=float, default=10.0, help="the sustainable load (%(default)s)")
-    parser.add_argument("--calls", choices=("list", "get", "add"), default="list", help="what is called (%(default)s)")
-    parser.add_argument("--page", type=int, default=200, metavar="N", help="beers of a list (%(default)s)")
+    parser.add_argument("--calls", choices=tuple(KINDS), default="search", help="what is called (%(default)s)")
     sys.exit(main(parser, measure))

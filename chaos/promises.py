@@ -10,6 +10,9 @@ from typing import Any
 
 ADD, GET, HEALTH = "add", "get", "health"
 
+IN_VAIN = "mead"
+"""What is looked for in vain: no beer is called so."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:

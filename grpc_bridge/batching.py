@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from grpc_bridge.errors import CallFailed, overloaded
 
-_FADING = 0.9
-"""How much of what was known of the pace still counts after a further batch."""
-_LONGEST_STEP = 0.25  # seconds
+_NEWS = 0.1
+"""How much the latest answer counts for the pace."""
+_LONGEST_STEP = 1.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,25 +108,24 @@ class Batch:
 
 
 class Pace:
-    """How fast calls are answered while there is always one to answer.
+    """How long a batch takes while there is always one on its way.
+
+    It counts batches, not calls: a service that is slow for each message answers many calls with the next one.
 
     Attributes:
-        seconds: From one answer to the next, on average of the last dozen batches or so; 0 while nothing is known.
+        seconds: From one answer to the next, on a fading average; 0 while nothing is known.
     """
 
     def __init__(self) -> None:
         self.seconds = 0.0
-        self._took = 0.0
-        self._calls = 0.0
         self._since: float | None = None
 
-    def answered(self, calls: int, now: float, *, busy: bool) -> None:
-        """Note that so many *calls* were answered, and whether the service is *busy* with others since."""
+    def answered(self, now: float, *, busy: bool) -> None:
+        """Note the answer to a batch, and whether the service is *busy* with others since."""
         if self._since is not None:
-            # What takes longer is a pause, of a disk or an instance that ended, and says nothing of the pace.
-            self._took = self._took * _FADING + min(now - self._since, _LONGEST_STEP)
-            self._calls = self._calls * _FADING + calls
-            self.seconds = self._took / self._calls
+            # What takes longer is a pause, of a disk or an instance that ended, and says little of the pace.
+            step = min(now - self._since, _LONGEST_STEP)
+            self.seconds += (step - self.seconds) * _NEWS
         self._since = now if busy else None
 
     def rest(self) -> None:
@@ -151,14 +150,19 @@ class Batcher:
         self._held = True
         self._flush_scheduled = False
         self._pace = Pace()
+        self._rows = 0  # that the answers to those that wait may hold
 
     @property
     def crowded(self) -> bool:
         """Whether as many calls wait as may."""
-        waiting = len(self._waiting)
-        if waiting >= self._limits.waiting:
+        waiting, limits = len(self._waiting), self._limits
+        if waiting >= limits.waiting:
             return True
-        return not self._held and waiting * self._pace.seconds > self._limits.patience
+        if not waiting or self._held:
+            return False
+        # Those on their way count: a slow service has many of them, since none keeps its slot for longer than a lease.
+        batches = len(self._on_the_way) + max(waiting / limits.calls, self._rows / limits.rows)
+        return batches * self._pace.seconds > limits.patience
 
     def add(self, call: Call) -> None:
         """Take *call* on.
@@ -169,6 +173,7 @@ class Batcher:
         if self.crowded:
             raise overloaded("too many calls are waiting for the service")
         self._waiting.append(call)
+        self._rows += call.rows
         self._schedule_flush()
 
     def hold(self) -> None:
@@ -192,7 +197,8 @@ class Batcher:
             if batch.timer is not None:
                 batch.timer.cancel()
             self._free_slot(batch)
-            self._pace.answered(len(batch.calls), self._loop.time(), busy=bool(self._on_the_way))
+            busy = bool(self._on_the_way or self._waiting)
+            self._pace.answered(self._loop.time(), busy=busy)
         return batch
 
     def fail_all(self, failure: CallFailed) -> None:
@@ -201,7 +207,7 @@ class Batcher:
             self.take(batch.number)
             batch.fail(failure)
         while self._waiting:
-            call = self._waiting.popleft()
+            call = self._pop()
             if not call.answer.done():
                 call.answer.set_exception(failure)
 
@@ -229,15 +235,19 @@ class Batcher:
         while self._waiting and count < limits.calls:
             call = self._waiting[0]
             if call.answer.done():  # expired, or its caller went away
-                self._waiting.popleft()
+                self._pop()
                 continue
             size += len(call.body)
             rows += call.rows
             if count and (size > limits.size or rows > limits.rows):
                 return
             count += 1
-            self._waiting.popleft()
-            yield call
+            yield self._pop()
+
+    def _pop(self) -> Call:
+        call = self._waiting.popleft()
+        self._rows -= call.rows
+        return call
 
     def _end_lease(self, batch: Batch) -> None:
         self._free_slot(batch)

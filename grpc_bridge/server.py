@@ -35,7 +35,10 @@ _LAST_WORDS = 0.3
 
 
 _UNHEARD = 2
-"""How many times the calls that we take may wait to be taken. gRPC refuses what is more, in words of its own."""
+"""How many times the calls that we take may wait to be taken. What is more gRPC cancels, without a word."""
+
+_FEWEST_UNHEARD = 1000
+"""How many may wait at least, however few we take: they are to be told so by us."""
 
 _STREAMS_SHARE = 0.9
 """How much of the grace of an old connection a stream may last: then it ends with our words, before that is cut off."""
@@ -158,6 +161,7 @@ class Bridge:
 
     def _make_server(self) -> grpc.aio.Server:
         settings, reception = self._settings, self._reception
+        unheard = max(_FEWEST_UNHEARD, _UNHEARD * settings.max_calls)
         server = grpc.aio.server(
             options=[
                 ("grpc.so_reuseport", int(settings.reuse_port)),
@@ -168,8 +172,8 @@ class Bridge:
                 ("grpc.absolute_max_metadata_size", _LARGEST_METADATA),
                 # Those that we refuse are to get our reason and the time to try again, not gRPC's: by itself it refuses
                 # some of a burst beyond 1,000, and all beyond 3,000.
-                ("grpc.server.max_pending_requests", _UNHEARD * settings.max_calls),
-                ("grpc.server.max_pending_requests_hard_limit", 2 * _UNHEARD * settings.max_calls),
+                ("grpc.server.max_pending_requests", unheard),
+                ("grpc.server.max_pending_requests_hard_limit", 2 * unheard),
                 # A watch may be silent for long: either side may look whether the other is still there.
                 ("grpc.keepalive_time_ms", _KEEPALIVE * 1000),
                 ("grpc.keepalive_timeout_ms", _KEEPALIVE * 1000),
