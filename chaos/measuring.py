@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from chaos import promises
-from chaos.__main__ import EXIT_INTERRUPTED, say
 from chaos.assistant import Assistant
 from chaos.parts import Part
 from chaos.promises import Sample
 from chaos.stage import Cast, Stage, staged
 
+EXIT_INTERRUPTED = 130
 START_PATIENCE = 60.0
 END_PATIENCE = 60.0
 
@@ -36,7 +36,7 @@ def main(parser: argparse.ArgumentParser, measure: Measure) -> int:
     try:
         return measure(options, folder.resolve())
     except KeyboardInterrupt:
-        say("interrupted; everything that was started has been stopped")
+        promises.say("interrupted; everything that was started has been stopped")
         return EXIT_INTERRUPTED
     finally:
         if options.output is None:
@@ -46,7 +46,7 @@ def main(parser: argparse.ArgumentParser, measure: Measure) -> int:
 @contextmanager
 def standing(cast: Cast, folder: Path) -> Iterator[Stage]:
     """Start the product, and wait until it serves."""
-    with staged(cast, folder, say) as stage:
+    with staged(cast, folder, promises.say) as stage:
         for name, part in stage.parts.items():
             if part.role == "bridge":
                 until(lambda name=name: Log(folder, name).count(SERVING) > 0, f"{name} serves")  # type: ignore[misc]
@@ -84,7 +84,8 @@ class Callers:
     def running(self) -> bool:
         """Tell whether they have begun, and have not ended."""
         if self._assistant.ended():
-            self._assistant.finish(failures := [])
+            failures: list[str] = []
+            self._assistant.finish(failures)
             raise RuntimeError(failures[0] if failures else "the callers ended")
         return self._file.exists() and self._file.stat().st_size > 0
 

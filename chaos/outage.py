@@ -14,9 +14,10 @@ import sys
 import time
 from pathlib import Path
 
-from chaos.measuring import calling, ended, main, pause, pids, say, standing, until
+from beers_cli.rabbitmq import RabbitMQNode
+from chaos.measuring import calling, ended, main, pause, pids, standing, until
 from chaos.parts import NodePart, send
-from chaos.promises import HEALTH, Claim, Sample, quantile, told
+from chaos.promises import HEALTH, Claim, Sample, quantile, say, told
 from chaos.stage import Cast, Stage
 
 CALLS = 200
@@ -60,7 +61,7 @@ def measure(options: argparse.Namespace, folder: Path) -> int:
         "slowest_answer": round(max((call.seconds for call in calls if call.code == "OK"), default=0.0), 2),
         "calls_per_second_before": round(sum(call.ended < gone for call in calls) / BEFORE),
     }
-    return told(claims, more, say)
+    return told(claims, more)
 
 
 def _take_away(stage: Stage, seconds: float) -> tuple[float, float]:
@@ -74,8 +75,8 @@ def _take_away(stage: Stage, seconds: float) -> tuple[float, float]:
             link.heal()
         return gone, time.monotonic()
     broker = stage.parts["rabbitmq"]
-    if not isinstance(broker, NodePart):
-        raise TypeError("the broker is no node")
+    if not isinstance(broker, NodePart) or not isinstance(broker.node, RabbitMQNode):
+        raise TypeError("the broker is no RabbitMQ")
     send(broker, signal.SIGKILL)
     pause(seconds)
     broker.begin()

@@ -23,8 +23,8 @@ from pathlib import Path
 
 from benchmarks import payload
 from benchmarks.comparison import load
-from chaos.measuring import calling, main, of_role, pause, say, standing
-from chaos.promises import HEALTH, IN_VAIN, Claim, Sample, quantile, told
+from chaos.measuring import calling, main, of_role, pause, standing
+from chaos.promises import HEALTH, IN_VAIN, Claim, Sample, quantile, say, told
 from chaos.stage import Cast, Stage
 from grpc_bridge.proto.beers.v1 import beers_pb2 as v1
 
@@ -125,7 +125,7 @@ def measure(options: argparse.Namespace, folder: Path) -> int:
         "otherwise": dict(odd),
         "bridge_mib": [before, peak.most],
     }
-    return told(claims, more, say)
+    return told(claims, more)
 
 
 def _answered(samples: list[Sample], start: float, end: float) -> Iterator[float]:

@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,7 @@ def quantile(values: Iterable[float], share: float) -> float | None:
     return round(ordered[min(len(ordered) - 1, int(share * len(ordered)))], 4) if ordered else None
 
 
-def told(claims: Sequence[Claim], more: Mapping[str, Any], say: Callable[[str], None]) -> int:
+def told(claims: Sequence[Claim], more: Mapping[str, Any]) -> int:
     """Tell people and programs of it; return the exit status: 0 only if every claim was kept."""
     for line in _lines(claims, more):
         say(line)
@@ -82,6 +82,11 @@ def told(claims: Sequence[Claim], more: Mapping[str, Any], say: Callable[[str], 
     sys.stdout.write(json.dumps(document) + "\n")
     sys.stdout.flush()
     return 0 if kept else 1
+
+
+def say(text: str) -> None:
+    """Print a line for people, beside the one for programs."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def load() -> list[float]:

@@ -14,9 +14,9 @@ import time
 from pathlib import Path
 
 from beers_cli import processes
-from chaos.measuring import SERVING, STARTED, Log, calling, main, pause, say, standing, until
+from chaos.measuring import SERVING, STARTED, Log, calling, main, pause, standing, until
 from chaos.parts import Part, send
-from chaos.promises import ADD, HEALTH, Claim, quantile, told
+from chaos.promises import ADD, HEALTH, Claim, quantile, say, told
 from chaos.stage import Cast
 
 CALLERS = 100
@@ -62,7 +62,7 @@ def measure(options: argparse.Namespace, folder: Path) -> int:
         "unclean": "; ".join(unclean),
         "failures": "; ".join(sorted({f"{call.code}: {call.said[:80]}" for call in failed})[:5]),
     }
-    return told(claims, more, say)
+    return told(claims, more)
 
 
 def _restart(part: Part, folder: Path, unclean: list[str]) -> float:

@@ -16,7 +16,7 @@ from tests.bridge.scripted_service import ScriptedService, scripted_service
 from tests.bridge.watching import PATIENCE, Watching
 
 GET = v1.GetBeerRequest(beer_id=1)
-AGE = {"connection_age": 0.3, "connection_grace": 1.0}
+AGE: dict[str, Any] = {"connection_age": 0.3, "connection_grace": 1.0}
 """Connections that are old within a third of a second, and gone a second after that."""
 
 
