@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from grpc_bridge.errors import CallFailed, overloaded
 
-_NEWS = 0.1
+_NEWS = 0.3
 """How much the latest answer counts for the pace."""
 _LONGEST_STEP = 1.0  # seconds
 
