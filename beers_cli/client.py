@@ -3,12 +3,14 @@
 Every command has a request id from the start, so that a second try after a broken connection runs nothing twice.
 """
 
+import json
 import random
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from importlib.resources import files
 from types import TracebackType
 from typing import Any, Self
 
@@ -25,7 +27,20 @@ from grpc_bridge.proto.beers.v1 import beers_pb2, beers_pb2_grpc
 _PAGE = 1000
 _FIRST_RETRY = 0.1
 _SLOWEST_RETRY = 2.0
+
+
+def _service_config() -> str:
+    """Return how we spread calls over the bridges behind a name: as all clients are told to.
+
+    The rest of that file is for those who leave retries and deadlines to gRPC. It gives up after five attempts; a
+    person has said with --timeout how long to go on.
+    """
+    told = json.loads(files("grpc_bridge").joinpath("service_config.json").read_text(encoding="utf-8"))
+    return json.dumps({"loadBalancingConfig": told["loadBalancingConfig"]})
+
+
 _CHANNEL = (
+    ("grpc.service_config", _service_config()),
     # Tries again happen here, where it is known what may be sent twice.
     ("grpc.enable_retries", 0),
     ("grpc.initial_reconnect_backoff_ms", 100),

@@ -19,6 +19,9 @@ from grpc_bridge.proto.beers.v1.beers_pb2 import WatchBeersRequest, WatchBeersRe
 SILENCE = 90.0
 """Seconds without a response after which a stream is broken: the service says something every 30."""
 
+_ENDED = "STREAM_ENDED"
+"""How the service says that a stream is to go on over another connection: nothing that a person need know."""
+
 _SLOWEST_RETRY = 10.0
 _READ_AHEAD = 4
 
@@ -139,7 +142,7 @@ class Follower:
         if not self._left():
             waited = f"No answer for {self._patience.seconds:g} s."
             raise Failure(f"{waited} {failure.message}", failure.hint, **failure.facts)
-        if not self._lost:
+        if not self._lost and problem.reason != _ENDED:
             self._lost = True
             self._say(f"{failure.message} Trying again.")
         pause = delay_before(self._attempt, problem.retry_after, slowest=_SLOWEST_RETRY)

@@ -15,7 +15,14 @@ from grpc_status import rpc_status
 
 from beers_cli.failure import Failure
 
-_NOBODY_LISTENS = ("failed to connect", "connection refused", "name resolution", "dns resolution", "no route to host")
+_NOBODY_LISTENS = (
+    "failed to connect",
+    "connections to all backends failing",
+    "connection refused",
+    "name resolution",
+    "dns resolution",
+    "no route to host",
+)
 
 
 @dataclass(frozen=True, slots=True)

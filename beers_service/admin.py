@@ -5,6 +5,7 @@ unharmed.
 """
 
 from collections.abc import Callable, Collection, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -47,7 +48,8 @@ def migrate(database_url: str) -> Migration:
         ConfigurationError: If the URL is malformed or the store is newer than this version.
         StoreUnavailable: If the store does not answer.
     """
-    return migrations.migrate(connect(database_url))
+    with _disposing(connect(database_url)) as engine:
+        return migrations.migrate(engine)
 
 
 def verify(database_url: str, progress: Progress) -> Verification:
@@ -57,8 +59,7 @@ def verify(database_url: str, progress: Progress) -> Verification:
         ConfigurationError: If the URL is malformed or the store is not at the newest revision.
         StoreUnavailable: If the store does not answer.
     """
-    engine = _open(database_url)
-    with reading(engine) as connection:
+    with _opened(database_url) as engine, reading(engine) as connection:
         head = codec.head_from_row(connection.execute(select(schema.log_head)).one())
         count, last = connection.execute(select(func.count(), func.max(schema.events.c.position))).one()
         stored = _count(connection, schema.beers)
@@ -85,8 +86,7 @@ def rebuild(database_url: str, progress: Progress) -> int:
         LookupError: If the log itself is damaged; `verify` says where.
         StoreUnavailable: If the store does not answer.
     """
-    engine = _open(database_url)
-    with writing(engine) as connection:
+    with _opened(database_url) as engine, writing(engine) as connection:
         connection.execute(select(schema.log_head).with_for_update())
         columns, total = schema.beers.columns.keys(), _count(connection, schema.beers)
         connection.execute(delete(schema.beers))
@@ -128,28 +128,35 @@ def replay(
             came.
         StoreUnavailable: If the store does not answer.
     """
-    reader = SqlReader(_open(database_url))
-    head = reader.head()
-    if positions.start > head.position:
-        raise LookupError(f"the log ends at position {head.position}, before {positions.start}")
-    publisher = AmqpPublisher(broker, head.log_id, queue)
-    after, count = positions.start - 1, 0
-    try:
-        while window := [event for event in reader.records(after, _PAGE, types) if event.position in positions]:
-            publisher.publish(window)
-            after = window[-1].position
-            count += len(window)
-            progress(count, after)
-    finally:
-        publisher.close()
+    with _opened(database_url) as engine:
+        reader = SqlReader(engine)
+        head = reader.head()
+        if positions.start > head.position:
+            raise LookupError(f"the log ends at position {head.position}, before {positions.start}")
+        after, count = positions.start - 1, 0
+        with closing(AmqpPublisher(broker, head.log_id, queue)) as publisher:
+            while window := [event for event in reader.records(after, _PAGE, types) if event.position in positions]:
+                publisher.publish(window)
+                after = window[-1].position
+                count += len(window)
+                progress(count, after)
     return count
 
 
-def _open(database_url: str) -> Engine:
+@contextmanager
+def _opened(database_url: str) -> Iterator[Engine]:
     # Where nothing is there is nothing to work on: a mistyped path must not become a store, nor another's file.
-    engine = connect(database_url, existing=True)
-    migrations.require_current(engine, begin=False)
-    return engine
+    with _disposing(connect(database_url, existing=True)) as engine:
+        migrations.require_current(engine, begin=False)
+        yield engine
+
+
+@contextmanager
+def _disposing(engine: Engine) -> Iterator[Engine]:
+    try:
+        yield engine
+    finally:
+        engine.dispose()
 
 
 def _count(connection: Connection, table: Any) -> int:

@@ -8,5 +8,8 @@
     verdict     what all of it says, pure: lost, recovered, unexpected, duplicated, and so on
     report      for people and programs; `plot`: the timeline
 
+Beside it, each a program of its own that holds the product to a promise (`promises`, `measuring`), with callers that
+measure (`calling`): `outage` of the broker, `rolling` restarts, `overload`.
+
 The conductor (`run`) knows no gRPC: it forks, and what speaks gRPC runs in processes of its own.
 """

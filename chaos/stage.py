@@ -5,9 +5,9 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sqlalchemy import Engine, select
@@ -45,11 +45,17 @@ class Cast:
         store: ``sqlite`` or ``postgresql``.
         services: How many processes of the service.
         bridges: How many bridges.
+        subscriber: Whether there is one.
+        proxied: Whether connections pass through the proxy, which takes a part of the machine.
+        settings: What is configured otherwise than by default.
     """
 
     store: str
     services: int
     bridges: int
+    subscriber: bool = True
+    proxied: bool = True
+    settings: Mapping[str, str] = field(default_factory=lambda: SETTINGS)
 
     def roles(self) -> dict[str, tuple[str, ...]]:
         """Return the names of the parts, by role."""
@@ -57,7 +63,7 @@ class Cast:
             "service": tuple(f"service-{number}" for number in range(1, self.services + 1)),
             "bridge": tuple(f"bridge-{number}" for number in range(1, self.bridges + 1)),
             "rabbitmq": ("rabbitmq",),
-            "subscriber": ("subscriber",),
+            **({"subscriber": ("subscriber",)} if self.subscriber else {}),
             **({"postgresql": ("postgresql",)} if self.store == "postgresql" else {}),
         }
 
@@ -124,7 +130,9 @@ def staged(cast: Cast, folder: Path, say: Callable[[str], None]) -> Iterator[Sta
         stack.callback(_keep, scratch / "rabbitmq" / "log", folder / "rabbitmq-log")
         stack.callback(broker.stop)
         node.start()
-        links = {f"{role} to rabbitmq": proxy.link(lambda: node.port) for role in ("service", "bridge", "subscriber")}
+        roles = cast.roles()
+        linked = [role for role in ("service", "bridge", "subscriber") if role in roles and cast.proxied]
+        links = {f"{role} to rabbitmq": proxy.link(lambda: node.port) for role in linked}
         disk_folder = scratch / "store"
         disk_folder.mkdir()
         disk: Disk | None = SmallDisk.mount(disk_folder, POSTGRESQL_DISK if cast.store == "postgresql" else SQLITE_DISK)
@@ -137,26 +145,26 @@ def staged(cast: Cast, folder: Path, say: Callable[[str], None]) -> Iterator[Sta
         say("making the store")
         admin.migrate(direct)
         ports = [processes.free_port() for _ in range(cast.bridges)]
-        environment = _environment(folder)
+        environment = _environment(cast, folder)
         uri = node.uri
-        roles = cast.roles()
         for name in roles["service"]:
-            own = {"DATABASE_URL": through, "AMQP_URI": _through(uri, links["service to rabbitmq"])}
+            own = {"DATABASE_URL": through, "AMQP_URI": _through(uri, links.get("service to rabbitmq"))}
             found[name] = Program("service", name, ["beers_service"], environment | own, folder)
         for name, port in zip(roles["bridge"], ports, strict=True):
-            own = {"PORT": str(port), "AMQP_URI": _through(uri, links["bridge to rabbitmq"])}
+            own = {"PORT": str(port), "AMQP_URI": _through(uri, links.get("bridge to rabbitmq"))}
             found[name] = Program("bridge", name, ["grpc_bridge"], environment | own, folder)
-        own = {
-            following.DATABASE: follower_url,
-            "AMQP_URI": _through(uri, links["subscriber to rabbitmq"]),
-        }
-        found["subscriber"] = Program(
-            "subscriber",
-            "subscriber",
-            ["beers_service", "--service", "chaos.following:Follower"],
-            environment | own,
-            folder,
-        )
+        if cast.subscriber:
+            own = {
+                following.DATABASE: follower_url,
+                "AMQP_URI": _through(uri, links.get("subscriber to rabbitmq")),
+            }
+            found["subscriber"] = Program(
+                "subscriber",
+                "subscriber",
+                ["beers_service", "--service", "chaos.following:Follower"],
+                environment | own,
+                folder,
+            )
         follower = connect(follower_url)
         stack.callback(follower.dispose)
         following.prepare(follower)
@@ -164,7 +172,7 @@ def staged(cast: Cast, folder: Path, say: Callable[[str], None]) -> Iterator[Sta
         stack.callback(store.dispose)
         if cast.store == "sqlite":
             stack.callback(_keep, disk_folder, folder / "store")
-        for name in (*roles["bridge"], *roles["service"], "subscriber"):
+        for name in (*roles["bridge"], *roles["service"], *roles.get("subscriber", ())):
             say(f"starting {name}")
             stack.callback(found[name].stop)
             found[name].begin()
@@ -219,13 +227,13 @@ def _limits(cast: Cast, found: dict[str, Part], say: Callable[[str], None]) -> D
     return FileSizeLimit(lambda: [pid for part in found.values() if part.role == "service" for pid in part.pids()])
 
 
-def _environment(folder: Path) -> dict[str, str]:
-    """Return our environment without what would configure the product otherwise than by default, and `SETTINGS`."""
+def _environment(cast: Cast, folder: Path) -> dict[str, str]:
+    """Return our environment without what would configure the product otherwise than the *cast* says."""
     names = set(re.findall(r"\$\{(\w+)", (ROOT / "config.yaml").read_text(encoding="utf-8")))
     kept = {name: value for name, value in os.environ.items() if name not in names}
     return (
         kept
-        | SETTINGS
+        | dict(cast.settings)
         | {
             "PYTHONPATH": str(ROOT),
             "BEERS_CONFIG": str(ROOT / "config.yaml"),
@@ -234,8 +242,8 @@ def _environment(folder: Path) -> dict[str, str]:
     )
 
 
-def _through(uri: str, link: Link) -> str:
-    return re.sub(r":\d+/", f":{link.port}/", uri)
+def _through(uri: str, link: Link | None) -> str:
+    return uri if link is None else re.sub(r":\d+/", f":{link.port}/", uri)
 
 
 def _keep(source: Path, target: Path) -> None:

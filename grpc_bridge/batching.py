@@ -11,6 +11,10 @@ from dataclasses import dataclass
 
 from grpc_bridge.errors import CallFailed, overloaded
 
+_NEWS = 0.3
+"""How much the latest answer counts for the pace."""
+_LONGEST_STEP = 1.0  # seconds
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -22,6 +26,8 @@ class Limits:
         size: Bytes of one batch; a call that is larger travels alone.
         rows: Beers or events that the answers to one batch hold together, as far as they can be foreseen.
         waiting: Calls that may gather; more are refused.
+        patience: Seconds for which a call may have to wait for its turn, as far as can be foreseen; what comes when it
+            would be more is refused. A slow service makes a short queue.
         lease: Seconds for which a batch keeps its slot. One that is lost, or with an instance that hangs, must not
             stop the others; the limit on calls bounds what can be on the way even so.
     """
@@ -31,6 +37,7 @@ class Limits:
     size: int = 512 * 1024
     rows: int = 1000
     waiting: int = 1000
+    patience: float = 1.0
     lease: float = 1.0
 
 
@@ -100,6 +107,32 @@ class Batch:
                 call.answer.set_exception(failure)
 
 
+class Pace:
+    """How long a batch takes while there is always one on its way.
+
+    It counts batches, not calls: a service that is slow for each message answers many calls with the next one.
+
+    Attributes:
+        seconds: From one answer to the next, on a fading average; 0 while nothing is known.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._since: float | None = None
+
+    def answered(self, now: float, *, busy: bool) -> None:
+        """Note the answer to a batch, and whether the service is *busy* with others since."""
+        if self._since is not None:
+            # What takes longer is a pause, of a disk or an instance that ended, and says little of the pace.
+            step = min(now - self._since, _LONGEST_STEP)
+            self.seconds += (step - self.seconds) * _NEWS
+        self._since = now if busy else None
+
+    def rest(self) -> None:
+        """Forget when the last answer came: the next one comes when it can."""
+        self._since = None
+
+
 class Batcher:
     """Gathers calls into batches and remembers those that are on their way.
 
@@ -116,6 +149,20 @@ class Batcher:
         self._numbers = 0
         self._held = True
         self._flush_scheduled = False
+        self._pace = Pace()
+        self._rows = 0  # that the answers to those that wait may hold
+
+    @property
+    def crowded(self) -> bool:
+        """Whether as many calls wait as may."""
+        waiting, limits = len(self._waiting), self._limits
+        if waiting >= limits.waiting:
+            return True
+        if not waiting or self._held:
+            return False
+        # Those on their way count: a slow service has many of them, since none keeps its slot for longer than a lease.
+        batches = len(self._on_the_way) + max(waiting / limits.calls, self._rows / limits.rows)
+        return batches * self._pace.seconds > limits.patience
 
     def add(self, call: Call) -> None:
         """Take *call* on.
@@ -123,14 +170,16 @@ class Batcher:
         Raises:
             CallFailed: Overloaded, if too many calls wait already.
         """
-        if len(self._waiting) >= self._limits.waiting:
+        if self.crowded:
             raise overloaded("too many calls are waiting for the service")
         self._waiting.append(call)
+        self._rows += call.rows
         self._schedule_flush()
 
     def hold(self) -> None:
         """Let no batch leave until `resume`."""
         self._held = True
+        self._pace.rest()
 
     def resume(self) -> None:
         """Let batches leave again."""
@@ -148,6 +197,8 @@ class Batcher:
             if batch.timer is not None:
                 batch.timer.cancel()
             self._free_slot(batch)
+            busy = bool(self._on_the_way or self._waiting)
+            self._pace.answered(self._loop.time(), busy=busy)
         return batch
 
     def fail_all(self, failure: CallFailed) -> None:
@@ -156,7 +207,7 @@ class Batcher:
             self.take(batch.number)
             batch.fail(failure)
         while self._waiting:
-            call = self._waiting.popleft()
+            call = self._pop()
             if not call.answer.done():
                 call.answer.set_exception(failure)
 
@@ -184,15 +235,19 @@ class Batcher:
         while self._waiting and count < limits.calls:
             call = self._waiting[0]
             if call.answer.done():  # expired, or its caller went away
-                self._waiting.popleft()
+                self._pop()
                 continue
             size += len(call.body)
             rows += call.rows
             if count and (size > limits.size or rows > limits.rows):
                 return
             count += 1
-            self._waiting.popleft()
-            yield call
+            yield self._pop()
+
+    def _pop(self) -> Call:
+        call = self._waiting.popleft()
+        self._rows -= call.rows
+        return call
 
     def _end_lease(self, batch: Batch) -> None:
         self._free_slot(batch)

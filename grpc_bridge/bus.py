@@ -211,6 +211,11 @@ class Bus:
             await asyncio.sleep(backoff(attempts))
             attempts += 1
 
+    @property
+    def crowded(self) -> bool:
+        """Whether further calls would only be refused."""
+        return self._batcher.crowded
+
     def fail_all(self, failure: CallFailed) -> None:
         """Fail every call that has no answer yet."""
         self._batcher.fail_all(failure)

@@ -6,6 +6,7 @@ into statuses, and writes one line to the log. Nothing that went wrong inside le
 
 import asyncio
 import logging
+import random
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
@@ -16,7 +17,7 @@ from google.protobuf.message import Message
 from structlog.typing import FilteringBoundLogger
 
 from grpc_bridge import auth, errors
-from grpc_bridge.auth import Door
+from grpc_bridge.auth import WRITE, Door
 from grpc_bridge.errors import CallFailed
 from grpc_bridge.identifiers import identifiers, in_a_log, is_acceptable
 from grpc_bridge.quotas import Quota, Quotas
@@ -25,6 +26,8 @@ from grpc_bridge.received import Call, Undecodable, decoded, decoding
 CORRELATION_ID: Final = "x-correlation-id"
 REQUEST_ID: Final = "x-request-id"
 TRACEPARENT: Final = "traceparent"
+ATTEMPTS: Final = "grpc-previous-rpc-attempts"
+"""How gRPC tells of the attempts before this one: all but those that it knows not to have reached a server."""
 
 _LONGEST_MARGIN = 0.1
 """Seconds before the client's own deadline at which we give up, so that it gets our reason and not its own."""
@@ -70,8 +73,12 @@ class Reception:
         logger: FilteringBoundLogger,
         door: Door | None = None,
         quota: Quota | None = None,
+        longest_stream: float = float("inf"),
     ) -> None:
-        """Prepare to receive; without a *door* everybody may do everything, and nobody has a *quota*."""
+        """Prepare to receive; without a *door* everybody may do everything, and nobody has a *quota*.
+
+        A stream is ended after at most *longest_stream* seconds, for its client to take it up on another connection.
+        """
         self.active = 0
         self.watches = 0
         self._max_calls = max_calls
@@ -84,8 +91,14 @@ class Reception:
         self._identifier = identifiers()
         self._loop = asyncio.get_running_loop()
         self._quotas = Quotas(quota or Quota(), self._loop.time)
+        self._longest_stream = longest_stream
         self._draining = False
         self._streams: set[asyncio.Timeout] = set()
+
+    @property
+    def full(self) -> bool:
+        """Whether it is busy with as many calls as it may be."""
+        return self.active >= self._max_calls
 
     def drain(self) -> None:
         """End streams of requests, now and from now on: the client takes them up again elsewhere. Other calls go on."""
@@ -111,9 +124,12 @@ class Reception:
             scope: What those who call it must be allowed to do.
             refused: Makes a response of a failure's message, for a contract that has no gRPC statuses.
         """
+        commands = scope == WRITE
 
         async def answer(received: _Request | Undecodable, context: "grpc.aio.ServicerContext[Any, Any]") -> _Response:
             call = self._call(context, self._default_deadline)
+            if commands and not getattr(received, "request_id", ""):
+                call.repeatable = False
             return await self._answer(
                 name, call, context, lambda: handler(self._admitted(received, call, context, scope), call), refused
             )
@@ -176,15 +192,16 @@ class Reception:
         scope: str,
         context: "grpc.aio.ServicerContext[Any, Any]",
     ) -> None:
-        """Send what *streamer* yields, until what lets the client in has expired."""
+        """Send what *streamer* yields, until what lets the client in has expired, or for long enough."""
         self._let_in(call, context, scope, watch=True)
+        left, longest = self._left(call), self._lasting()
         try:
-            async with asyncio.timeout(self._left(call)) as limit:
+            async with _limit(self._loop.time() + min(left, longest)) as limit:
                 await self._send(streamer, received, call, context)
         except TimeoutError as error:
             if not limit.expired():
                 raise  # it is not ours
-            raise auth.expired() from error
+            raise (auth.expired() if left <= longest else errors.stream_ended()) from error
 
     async def _send(
         self,
@@ -238,7 +255,7 @@ class Reception:
         try:
             outcome = await work()
         except CallFailed as failure:
-            refusal = errors.refusal(failure) or self._bug(name, call, failure)
+            refusal = errors.refusal(failure, repeatable=call.repeatable) or self._bug(name, call, failure)
         except asyncio.CancelledError:
             self._log(name, call, grpc.StatusCode.CANCELLED, started)
             raise
@@ -261,11 +278,11 @@ class Reception:
         """Run *handler* until the call's deadline, until what lets the client in has expired, or until we drain."""
         self._let_in(call, context, scope)
         self._admit()
-        left = self._left(call)
-        until = float("inf") if left is None else self._loop.time() + left
-        deadline = self._loop.time() if self._draining else min(call.deadline, until)
+        now = self._loop.time()
+        until, end = now + self._left(call), now + self._lasting()
+        deadline = now if self._draining else min(call.deadline, until, end)
         try:
-            async with asyncio.timeout_at(None if deadline == float("inf") else deadline) as limit:
+            async with _limit(deadline) as limit:
                 self._streams.add(limit)
                 try:
                     return await handler((decoded(request) async for request in received), call)
@@ -276,6 +293,8 @@ class Reception:
                 raise  # it is not ours
             if self._draining:
                 raise CallFailed("ServiceStopping") from error
+            if deadline == end:
+                raise errors.stream_ended() from error
             if until < call.deadline:
                 raise auth.expired() from error
             raise errors.deadline_passed("") from error
@@ -290,7 +309,10 @@ class Reception:
         if self._door is not None:
             self._let_in(call, context, scope)
         self._admit()
-        return decoded(received)
+        request = decoded(received)
+        if call.again and not call.repeatable:
+            raise errors.request_id_missing()
+        return request
 
     def _let_in(
         self, call: Call, context: "grpc.aio.ServicerContext[Any, Any]", scope: str, *, watch: bool = False
@@ -304,9 +326,14 @@ class Reception:
             raise
         call.share = self._quotas.take(call.identity.name, watch=watch)
 
-    def _left(self, call: Call) -> float | None:
-        """Return for how many seconds more the client is let in; None for ever."""
-        return None if self._door is None or call.identity is None else self._door.left(call.identity)
+    def _left(self, call: Call) -> float:
+        """Return for how many seconds more the client is let in."""
+        left = None if self._door is None or call.identity is None else self._door.left(call.identity)
+        return float("inf") if left is None else left
+
+    def _lasting(self) -> float:
+        """Return how many seconds a stream that begins now may last: not all alike, lest all end at once."""
+        return self._longest_stream * random.uniform(0.7, 1.0)  # noqa: S311 - not a secret
 
     def _admit(self) -> None:
         if self.active > self._max_calls:
@@ -314,6 +341,7 @@ class Reception:
 
     def _call(self, context: "grpc.aio.ServicerContext[Any, Any]", default_deadline: float) -> Call:
         correlation_id = traceparent = ""
+        again = False
         # gRPC's types promise its own Metadata class; what comes is a plain tuple of pairs, or nothing.
         metadata: Sequence[tuple[str, str | bytes]] = context.invocation_metadata() or ()  # type: ignore[assignment]
         for key, value in metadata:
@@ -321,8 +349,12 @@ class Reception:
                 correlation_id = str(value)
             elif key == TRACEPARENT and is_acceptable(value):
                 traceparent = str(value)
+            elif key == ATTEMPTS:
+                again = True
         deadline = self._deadline(context, default_deadline)
-        return Call(correlation_id or self._identifier(), deadline, traceparent, self._default_deadline)
+        call = Call(correlation_id or self._identifier(), deadline, traceparent, self._default_deadline)
+        call.again = again
+        return call
 
     def _deadline(self, context: "grpc.aio.ServicerContext[Any, Any]", default: float) -> float:
         remaining: float | None = context.time_remaining()
@@ -362,6 +394,10 @@ class Reception:
             correlation_id=call.correlation_id,
             **more,
         )
+
+
+def _limit(deadline: float) -> asyncio.Timeout:
+    return asyncio.timeout_at(None if deadline == float("inf") else deadline)
 
 
 def generic_handler(service: str, methods: "Mapping[str, grpc.RpcMethodHandler[Any, Any]]") -> grpc.GenericRpcHandler:

@@ -7,13 +7,14 @@ The bridge's own failures have names of the same kind, so that there is one tabl
     ├── named in RULES, made by the service   InvalidField, BeerNotFound, VersionConflict, StoreUnavailable …
     ├── named in RULES, made by the bridge    BrokerUnavailable, ServiceUnavailable, ServiceStopping, Overloaded,
     │                                         DeadlinePassed, InvalidField, UndecodableRequest, SlowReader,
-    │                                         PositionOutOfRange, TokenMissing, TokenInvalid, TokenExpired,
-    │                                         ClientUnknown, ScopeMissing
+    │                                         PositionOutOfRange, RequestIdMissing, StreamEnded, TokenMissing,
+    │                                         TokenInvalid, TokenExpired, ClientUnknown, ScopeMissing
     └── anything else                         INTERNAL: generic text and an id to quote; the rest only in the log
 
 The table is total: a name that it does not hold is a bug of somebody's, and answered as one.
 """
 
+import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,8 +33,17 @@ _LONGEST_TEXT = 500  # characters of a message or argument: trailers share 8 KB
 
 RETRY_AWAY = 1.0
 """Seconds after which to try again when a part is away: as long as it takes to notice its return."""
+RETRY_ENDED = 0.05
+"""Seconds after which to take up a stream again that was ended only to be begun on another connection."""
 RETRY_OVERLOADED = 0.25
 """Seconds after which to try again when there is too much to do."""
+
+_SPREAD = 1.5
+"""By how much the longest pushback exceeds the shortest: gRPC adds no chance to it, and all would come back at once."""
+
+_PUSHBACK = "grpc-retry-pushback-ms"
+_NEVER = "-1"
+"""The pushback that stops gRPC's own retries."""
 
 
 class CallFailed(Exception):
@@ -89,9 +99,12 @@ RULES: Mapping[str, Rule] = {
     "StoreUnavailable": Rule(grpc.StatusCode.UNAVAILABLE, retry_after=RETRY_AWAY),
     "OutcomeUnknown": Rule(grpc.StatusCode.UNAVAILABLE, ("request_id",), retry_after=RETRY_AWAY),
     "ServiceStopping": Rule(grpc.StatusCode.UNAVAILABLE, retry_after=RETRY_AWAY),
+    "StreamEnded": Rule(grpc.StatusCode.UNAVAILABLE, retry_after=RETRY_ENDED),
     "ServiceUnavailable": Rule(grpc.StatusCode.UNAVAILABLE, retry_after=RETRY_AWAY),
     "BrokerUnavailable": Rule(grpc.StatusCode.UNAVAILABLE, retry_after=RETRY_AWAY),
     "DeadlinePassed": Rule(grpc.StatusCode.DEADLINE_EXCEEDED, ("request_id",)),
+    # Not INVALID_ARGUMENT: that would say that nothing was done.
+    "RequestIdMissing": Rule(grpc.StatusCode.UNAVAILABLE),
     "TokenMissing": Rule(grpc.StatusCode.UNAUTHENTICATED),
     "TokenInvalid": Rule(grpc.StatusCode.UNAUTHENTICATED),
     "TokenExpired": Rule(grpc.StatusCode.UNAUTHENTICATED),
@@ -137,8 +150,29 @@ def deadline_passed(request_id: str) -> CallFailed:
     )
 
 
-def refusal(failure: CallFailed) -> Refusal | None:
-    """Return the gRPC status of *failure*; None if it has no rule, and is a bug therefore."""
+def request_id_missing() -> CallFailed:
+    """Return the failure of a command that gRPC has sent again, and that nothing tells from a second command."""
+    return CallFailed(
+        "RequestIdMissing",
+        (),
+        "this is a further attempt of a command without a request_id: whether an earlier one was carried out is "
+        "unknown; give every command a request_id to have it tried again safely",
+    )
+
+
+def stream_ended() -> CallFailed:
+    """Return the failure of a stream that has lasted long enough. Nothing is wrong."""
+    return CallFailed("StreamEnded", (), "the stream has lasted long enough; take it up again, on another connection")
+
+
+def refusal(failure: CallFailed, *, repeatable: bool = True) -> Refusal | None:
+    """Return the gRPC status of *failure*; None if it has no rule, and is a bug therefore.
+
+    Args:
+        failure: What went wrong.
+        repeatable: Whether the same request can be sent again without being carried out twice. gRPC itself does not
+            try others again, whatever is configured; what RetryInfo says is for those who know what they do.
+    """
     rule = RULES.get(failure.name)
     if rule is None:
         return None
@@ -166,24 +200,29 @@ def refusal(failure: CallFailed) -> Refusal | None:
             )
             details.append(PreconditionFailure(violations=[subject]))
     retry_after = rule.retry_after if failure.retry_after is None else failure.retry_after
-    return _refusal(rule.code, message, details, retry_after)
+    return _refusal(rule.code, message, details, retry_after, repeatable=repeatable)
 
 
 def internal(error_id: str) -> Refusal:
     """Return the status of a bug. It says nothing of it but *error_id*, which stands in the log as well."""
     info = ErrorInfo(reason="INTERNAL", domain=_DOMAIN, metadata={"error_id": error_id})
     message = f"internal error; quote {error_id} when you report it"
-    return _refusal(grpc.StatusCode.INTERNAL, message, [info], None)
+    return _refusal(grpc.StatusCode.INTERNAL, message, [info], None, repeatable=True)
 
 
-def _refusal(code: grpc.StatusCode, message: str, details: list[Message], retry_after: float | None) -> Refusal:
+def _refusal(
+    code: grpc.StatusCode, message: str, details: list[Message], retry_after: float | None, *, repeatable: bool
+) -> Refusal:
     pushback: Trailers = ()
     if retry_after is not None:
         # gRPC's own retry policy ignores RetryInfo and honours the trailer; people and other clients read RetryInfo.
         delay = Duration()
         delay.FromMilliseconds(round(retry_after * 1000))
         details.append(RetryInfo(retry_delay=delay))
-        pushback = (("grpc-retry-pushback-ms", str(round(retry_after * 1000))),)
+        longer = random.uniform(1.0, _SPREAD)  # noqa: S311 - not a secret
+        pushback = ((_PUSHBACK, str(round(retry_after * 1000 * longer))),)
+    if not repeatable:
+        pushback = ((_PUSHBACK, _NEVER),)
     status = Status(code=code.value[0], message=message, details=[_packed(detail) for detail in details])
     return Refusal(code, message, (("grpc-status-details-bin", status.SerializeToString()), *pushback))
 

@@ -26,15 +26,19 @@ class Call:
         identity: Who calls; None where nobody is asked.
         share: What they take of the bridge; None where that is not counted.
         fault: What is wrong with what they showed, for the log.
+        again: Whether it is a further attempt, made by gRPC itself after one that reached a server.
+        repeatable: Whether sending the same request again runs nothing twice: it is a read, or its client gave an id.
     """
 
     __slots__ = (
         "_step",
+        "again",
         "correlation_id",
         "counts",
         "deadline",
         "fault",
         "identity",
+        "repeatable",
         "request_id",
         "share",
         "traceparent",
@@ -49,6 +53,8 @@ class Call:
         self.identity: Identity | None = None
         self.share: Share | None = None
         self.fault = ""
+        self.again = False
+        self.repeatable = True
         self._step = step
 
     @property

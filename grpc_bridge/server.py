@@ -20,6 +20,7 @@ from grpc_bridge.feed import Feed
 from grpc_bridge.health import Health
 from grpc_bridge.probing import Prober
 from grpc_bridge.settings import Settings
+from grpc_bridge.shedding import Desk
 from grpc_bridge.tls import ServerTls
 from grpc_bridge.watching import Watches
 
@@ -34,7 +35,13 @@ _LAST_WORDS = 0.3
 
 
 _UNHEARD = 2
-"""How many times the calls that we take may wait to be taken. gRPC refuses what is more, in words of its own."""
+"""How many times the calls that we take may wait to be taken. What is more gRPC cancels, without a word."""
+
+_FEWEST_UNHEARD = 1000
+"""How many may wait at least, however few we take: they are to be told so by us."""
+
+_STREAMS_SHARE = 0.9
+"""How much of the grace of an old connection a stream may last: then it ends with our words, before that is cut off."""
 
 _KEEPALIVE = 30
 """Seconds without a sign of a client after which it is asked for one, and that it then has to give it."""
@@ -69,7 +76,7 @@ class Bridge:
             settings.amqp_uri,
             availability=self.availability,
             logger=logger,
-            limits=Limits(in_flight=settings.batches_in_flight, waiting=settings.max_waiting),
+            limits=Limits(settings.batches_in_flight, waiting=settings.max_waiting, patience=settings.max_wait),
             heartbeat=settings.heartbeat,
             broker_patience=settings.broker_patience,
         )
@@ -93,6 +100,7 @@ class Bridge:
             logger=logger,
             door=self._door,
             quota=settings.quota,
+            longest_stream=settings.connection_grace * _STREAMS_SHARE if settings.connection_age else float("inf"),
         )
         self._tls = None if settings.tls is None else ServerTls(settings.tls, logger)
         self._server = self._make_server()
@@ -153,6 +161,7 @@ class Bridge:
 
     def _make_server(self) -> grpc.aio.Server:
         settings, reception = self._settings, self._reception
+        unheard = max(_FEWEST_UNHEARD, _UNHEARD * settings.max_calls)
         server = grpc.aio.server(
             options=[
                 ("grpc.so_reuseport", int(settings.reuse_port)),
@@ -163,26 +172,28 @@ class Bridge:
                 ("grpc.absolute_max_metadata_size", _LARGEST_METADATA),
                 # Those that we refuse are to get our reason and the time to try again, not gRPC's: by itself it refuses
                 # some of a burst beyond 1,000, and all beyond 3,000.
-                ("grpc.server.max_pending_requests", _UNHEARD * settings.max_calls),
-                ("grpc.server.max_pending_requests_hard_limit", 2 * _UNHEARD * settings.max_calls),
+                ("grpc.server.max_pending_requests", unheard),
+                ("grpc.server.max_pending_requests_hard_limit", 2 * unheard),
                 # A watch may be silent for long: either side may look whether the other is still there.
                 ("grpc.keepalive_time_ms", _KEEPALIVE * 1000),
                 ("grpc.keepalive_timeout_ms", _KEEPALIVE * 1000),
                 ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.http2.min_ping_interval_without_data_ms", _KEEPALIVE_ALLOWED * 1000),
+                *_aging(settings),
                 # gRPC would otherwise let a fast client fill ever larger windows: one import alone took 60 MB.
                 ("grpc.http2.bdp_probe", 0),
             ]
         )
         watches = Watches(self._feed, checkpoint_interval=settings.watch_checkpoint)
         served: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {
-            servicer.SERVICE: servicer.BeersServicer(self._bus, self._feed, watches).methods(reception),
             seed_servicer.SERVICE: seed_servicer.SeedServicer(self._bus).methods(reception),
             health.SERVICE: self._health.methods(),
         }
-        server.add_generic_rpc_handlers([generic_handler(name, methods) for name, methods in served.items()])
+        beers = servicer.BeersServicer(self._bus, self._feed, watches).methods(reception)
+        desk = Desk(servicer.SERVICE, beers, lambda: reception.full or self._bus.crowded, self._logger)
+        server.add_generic_rpc_handlers([desk, *(generic_handler(name, methods) for name, methods in served.items())])
         door = None if settings.open_reflection else self._door
-        server.add_generic_rpc_handlers(reflection.handlers(list(served), door, READ))
+        server.add_generic_rpc_handlers(reflection.handlers([servicer.SERVICE, *served], door, READ))
         return server
 
     def _listen(self) -> int:
@@ -222,6 +233,15 @@ class Bridge:
         expected = absence is Absence.ANSWERS and not self.availability.refusing
         tell = self._logger.info if expected else self._logger.warning
         tell("not serving", reason=absence.value, refusing=self.availability.refusing)
+
+
+def _aging(settings: Settings) -> list[tuple[str, int]]:
+    if not settings.connection_age:
+        return []
+    return [
+        ("grpc.max_connection_age_ms", round(settings.connection_age * 1000)),
+        ("grpc.max_connection_age_grace_ms", round(settings.connection_grace * 1000)),
+    ]
 
 
 def _task(work: Coroutine[Any, Any, Any], name: str) -> "asyncio.Task[Any]":

@@ -19,10 +19,13 @@ _DEFAULTS: Mapping[str, object] = {
     "BATCHES_IN_FLIGHT": 2,
     "MAX_CALLS": 2000,
     "MAX_WAITING": 1000,
+    "MAX_WAIT": 1,
     "MAX_WATCHES": 5000,
     "MAX_CALLS_PER_CLIENT": 0,
     "MAX_WATCHES_PER_CLIENT": 0,
     "MAX_RATE_PER_CLIENT": 0,
+    "MAX_CONNECTION_AGE": 1800,
+    "MAX_CONNECTION_AGE_GRACE": 900,
     "WATCH_PATIENCE": 10,
     "WATCH_CHECKPOINT": 15,
     "DRAIN_DELAY": 0,
@@ -60,7 +63,10 @@ class Settings:
         batches_in_flight: Batches on their way to the service before calls gather.
         max_calls: Calls at once; more are refused.
         max_waiting: Calls that may gather; more are refused.
+        max_wait: For a call to wait for its turn, as far as can be foreseen; what would wait longer is refused.
         max_watches: Watches at once; more are refused.
+        connection_age: After which clients are told to connect anew; 0 for never.
+        connection_grace: From then on, for what is under way on the old connection.
         watch_patience: For a watcher to read what it was sent, before its watch is ended.
         watch_checkpoint: After which a watcher that was told nothing is told how far it has come.
         reuse_port: Whether several bridges may share the port.
@@ -87,7 +93,10 @@ class Settings:
     batches_in_flight: int = 2
     max_calls: int = 2000
     max_waiting: int = 1000
+    max_wait: float = 1.0
     max_watches: int = 5000
+    connection_age: float = 1800.0
+    connection_grace: float = 900.0
     watch_patience: float = 10.0
     watch_checkpoint: float = 15.0
     reuse_port: bool = False
@@ -137,7 +146,10 @@ def settings(config: Mapping[str, object]) -> Settings:
         batches_in_flight=configuration.integer(values, "BATCHES_IN_FLIGHT", 1, 1000),
         max_calls=configuration.integer(values, "MAX_CALLS", 1, 1_000_000),
         max_waiting=configuration.integer(values, "MAX_WAITING", 1, 1_000_000),
+        max_wait=configuration.number(values, "MAX_WAIT", 0.01, 3600),
         max_watches=configuration.integer(values, "MAX_WATCHES", 1, 1_000_000),
+        connection_age=_age(values),
+        connection_grace=configuration.number(values, "MAX_CONNECTION_AGE_GRACE", 1, 86_400),
         watch_patience=configuration.number(values, "WATCH_PATIENCE", 0.1, 3600),
         watch_checkpoint=configuration.number(values, "WATCH_CHECKPOINT", 0.05, 30),
         reuse_port=_flag(values, "REUSE_PORT"),
@@ -244,6 +256,13 @@ def _file(values: Mapping[str, object], name: str) -> Path | None:
     if not isinstance(value, str):
         raise configuration.ConfigurationError(f"{name} must be the path of a file, got {value!r}")
     return Path(value)
+
+
+def _age(values: Mapping[str, object]) -> float:
+    age = configuration.number(values, "MAX_CONNECTION_AGE", 0, 86_400)
+    if 0 < age < 1:
+        raise configuration.ConfigurationError(f"MAX_CONNECTION_AGE must be at least 1, or 0 for never, got {age:g}")
+    return age
 
 
 def _flag(values: Mapping[str, object], name: str) -> bool:

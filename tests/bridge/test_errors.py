@@ -29,7 +29,14 @@ CONTRACT: list[tuple[str, list[str], grpc.StatusCode, set[str]]] = [
     ("ServiceStopping", [], Code.UNAVAILABLE, {"RetryInfo"}),
     ("DeadlinePassed", ["r"], Code.DEADLINE_EXCEEDED, set()),
 ]
-OF_THE_BRIDGE = {"BrokerUnavailable", "ServiceUnavailable", "SlowReader", "UndecodableRequest"}
+OF_THE_BRIDGE = {
+    "BrokerUnavailable",
+    "RequestIdMissing",
+    "ServiceUnavailable",
+    "SlowReader",
+    "StreamEnded",
+    "UndecodableRequest",
+}
 OF_THE_DOOR = {"TokenMissing", "TokenInvalid", "TokenExpired", "ClientUnknown", "ScopeMissing"}
 
 

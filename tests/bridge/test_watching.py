@@ -254,7 +254,7 @@ async def test_a_watcher_that_does_not_read_is_ended_and_the_others_go_on(amqp_u
         error = await slow.end()
         assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert details(error)["ErrorInfo"].reason == "SLOW_READER"
-        assert trailers(error)["grpc-retry-pushback-ms"] == "250"
+        assert 250 <= int(trailers(error)["grpc-retry-pushback-ms"]) <= 375
         told = len(slow.positions)
         assert slow.positions == list(range(1, told + 1))
         resumed = Watching(running, resume_token=slow.responses[-1].resume_token)

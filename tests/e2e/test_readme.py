@@ -131,10 +131,10 @@ def write(reader: Product, name: str) -> Path:
 
 
 def test_the_snippets_are_as_short_as_promised() -> None:
-    """A subscriber and a gRPC client in ten lines each."""
-    for name in ("follower.py", "client.py"):
+    """A subscriber in ten lines, and a gRPC client in twelve, retries and all."""
+    for name, most in (("follower.py", 10), ("client.py", 12)):
         lines = [line for line in block("python", f"# {name}\n").splitlines() if line.strip() and line[0] != "#"]
-        assert len(lines) <= 10, name
+        assert len(lines) <= most, name
 
 
 def test_the_readme_names_no_target_that_make_does_not_have() -> None:

@@ -1,0 +1,66 @@
+"""Refusing calls when there is too much to do, at the least cost: before anything of them is read.
+
+A call that is refused must cost far less than one that is served, or refusing is all that is done. So the answer is
+ready before, the request stays unread, and the log tells of many with one line.
+"""
+
+import asyncio
+import itertools
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import grpc
+from structlog.typing import FilteringBoundLogger
+
+from grpc_bridge import errors
+
+_ANSWERS: Final = 32
+"""How many are made ready: they differ in when to come back."""
+
+_TELL_EVERY: Final = 1.0  # seconds
+
+
+class Desk(grpc.GenericRpcHandler):
+    """Gives out the handlers of the *methods* of *service*, and while it is `crowded` refuses calls of one request.
+
+    Streams have limits of their own, and so has the contract whose failures are no statuses; health has none.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        methods: "Mapping[str, grpc.RpcMethodHandler[Any, Any]]",
+        crowded: Callable[[], bool],
+        logger: FilteringBoundLogger,
+    ) -> None:
+        self._handlers = {f"/{service}/{name}": handler for name, handler in methods.items()}
+        self._sheds = {
+            path
+            for path, handler in self._handlers.items()
+            if not (handler.request_streaming or handler.response_streaming)
+        }
+        self._crowded = crowded
+        self._logger = logger
+        self._refused = 0
+        ready = [errors.refusal(errors.overloaded("too much to do")) for _ in range(_ANSWERS)]
+        self._answers = itertools.cycle([answer for answer in ready if answer is not None])
+        # As a stream of requests: of any other kind gRPC would read the first one before it asks us.
+        self._refusing: grpc.RpcMethodHandler[Any, Any] = grpc.stream_unary_rpc_method_handler(self._refuse)
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any] | None":
+        """Return who is to handle a call; None if it is none of ours."""
+        path = handler_call_details.method
+        if path in self._sheds and self._crowded():
+            return self._refusing
+        return self._handlers.get(path)
+
+    async def _refuse(self, _requests: object, context: "grpc.aio.ServicerContext[Any, Any]") -> None:
+        if not self._refused:
+            asyncio.get_running_loop().call_later(_TELL_EVERY, self._tell)
+        self._refused += 1
+        answer = next(self._answers)
+        await context.abort(answer.code, answer.message, answer.trailers)
+
+    def _tell(self) -> None:
+        self._logger.warning("refused calls: too much to do", count=self._refused)
+        self._refused = 0

@@ -1,0 +1,131 @@
+"""Too much to do: what is refused costs little, and what is accepted does not wait for long."""
+
+import asyncio
+from typing import Any
+
+import grpc
+
+from grpc_bridge.batching import Batch, Batcher, Call, Limits, Pace
+from grpc_bridge.errors import CallFailed
+from grpc_bridge.proto.beers.v1 import beers_pb2 as v1
+from grpc_bridge.proto.pb import beers_pb2 as pb
+from tests.bridge.running_bridge import SERVING, details, refusal, running_bridge, trailers
+from tests.bridge.scripted_service import scripted_service
+
+GET = v1.GetBeerRequest(beer_id=1)
+
+
+def test_the_pace_is_that_of_the_answers_while_the_service_is_busy() -> None:
+    pace = Pace()
+    assert pace.seconds == 0
+    for step in range(100):
+        pace.answered(step * 0.1, busy=True)
+    assert round(pace.seconds, 3) == 0.1
+
+
+def test_a_time_without_calls_does_not_make_a_service_look_slow() -> None:
+    pace = Pace()
+    for step in range(100):
+        pace.answered(step * 100.0, busy=True)
+        pace.answered(step * 100.0 + 0.1, busy=False)
+    assert round(pace.seconds, 3) == 0.1
+
+
+def test_a_pause_of_the_service_is_not_taken_for_its_pace() -> None:
+    pace = Pace()
+    for step in range(100):
+        pace.answered(step * 0.01, busy=True)
+    pace.answered(30.0, busy=True)
+    assert pace.seconds < 0.35
+    for step in range(10):
+        pace.answered(30.0 + step * 0.01, busy=True)
+    assert pace.seconds < 0.03
+    pace.rest()
+    known = pace.seconds
+    pace.answered(60.0, busy=True)
+    assert pace.seconds == known
+
+
+class Queue:
+    """A batcher before a service that answers when it is told to."""
+
+    def __init__(self, **limits: Any) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.sent: list[Batch] = []
+        self.batcher = Batcher(self.sent.append, Limits(in_flight=1, waiting=1000, **limits), self.loop)
+        self.batcher.resume()
+
+    def offer(self, number: int, rows: int = 1) -> int:
+        """Offer so many calls; return how many were taken on."""
+        for taken in range(number):
+            answer: asyncio.Future[object] = self.loop.create_future()
+            call = Call(b"{}", reads=True, rows=rows, deadline=self.loop.time() + 10, request_id="", answer=answer)
+            try:
+                self.batcher.add(call)
+            except CallFailed:
+                return taken
+        return number
+
+    async def answer(self, times: int, every: float) -> None:
+        """Answer a batch every so many seconds."""
+        for _ in range(times):
+            await asyncio.sleep(every)
+            self.batcher.take(self.sent[-1].number)
+            await asyncio.sleep(0)
+
+
+async def test_a_slow_service_has_a_short_queue() -> None:
+    queue = Queue(calls=10, patience=0.05)
+    assert queue.offer(250) == 250, "nothing is known of its pace"
+    await queue.answer(20, 0.02)
+    assert queue.batcher.crowded, "another five batches wait"
+    await queue.answer(5, 0.02)
+    # Ten calls each fiftieth of a second: in a twentieth it answers 25, and ten of these are on their way.
+    assert 5 < queue.offer(200) < 50
+
+
+async def test_what_answers_hold_counts_as_well() -> None:
+    queue = Queue(calls=10, rows=100, patience=0.1)
+    assert queue.offer(25, rows=100) == 25
+    await queue.answer(24, 0.02)
+    assert queue.offer(200, rows=100) <= 5
+
+
+async def test_a_service_that_is_slow_for_each_message_has_a_queue_for_one() -> None:
+    queue = Queue(calls=256, patience=0.5)
+    queue.offer(1)
+    for _ in range(10):
+        await asyncio.sleep(0)
+        queue.offer(1)
+        await queue.answer(1, 0.05)
+    assert queue.offer(256) == 256, "the next message takes them all"
+
+
+async def test_while_the_broker_is_away_calls_are_only_counted() -> None:
+    queue = Queue(calls=10, patience=0.1)
+    queue.offer(250)
+    await queue.answer(20, 0.02)
+    queue.batcher.hold()
+    assert queue.offer(500) == 500
+
+
+async def test_what_is_refused_is_not_read_and_told_in_one_line(amqp_uri: str) -> None:
+    async with scripted_service(amqp_uri) as service, running_bridge(amqp_uri, max_calls=3) as running:
+        service.gate.clear()
+        calls = [running.beers.GetBeer(GET) for _ in range(3)]
+        await service.until(3)
+        raw: Any = running.channel.unary_unary("/beers.v1.BeersService/AddBeer")
+        errors = await asyncio.gather(*(refusal(raw(b"\xff no message")) for _ in range(50)))
+        assert {error.code() for error in errors} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+        assert {details(error)["ErrorInfo"].reason for error in errors} == {"OVERLOADED"}
+        waits = {int(trailers(error)["grpc-retry-pushback-ms"]) for error in errors}
+        assert len(waits) > 5
+        assert await running.check() == SERVING
+        assert (await running.seed.Add(pb.BeerAddRequest(name="b"))).status == pb.BAD, "that contract has no statuses"
+        async with asyncio.timeout(5):
+            while not (told := [line for line in running.lines if line["event"].startswith("refused calls")]):
+                await running.check()
+        assert [line["count"] for line in told] == [50]
+        service.gate.set()
+        assert [(await call).beer.id for call in calls] == [1, 1, 1]
+        assert (await running.beers.GetBeer(GET)).beer.id == 1
