@@ -18,6 +18,7 @@ from yarl import URL
 from grpc_bridge.address import Address
 from grpc_bridge.amqp import BrokerConnection
 from grpc_bridge.bus import backoff
+from grpc_bridge.channel import AmqpError
 from grpc_bridge.link import Link, LinkLost, NoQueue, OnRefusal, open_link
 from tests.bridge.broker_proxy import broker_proxy
 
@@ -217,7 +218,7 @@ async def test_frames_may_come_in_any_pieces(at_once: int) -> None:
     assert taken == [("1", b"one"), ("2", b""), ("3", b"three")]
 
 
-def unexpected_end(reason: str) -> None:
+def unexpected_end(reason: AmqpError | str) -> None:
     raise AssertionError(reason)
 
 
