@@ -207,7 +207,7 @@ class RabbitMQNode:
                 greeting = connection.recv(4096)
         except OSError:
             return False
-        return greeting.startswith(b"\x01") and self._identity().encode() in greeting
+        return greeting.startswith(b"\x01") and self.identity().encode() in greeting
 
     def stop(self) -> None:
         """Stop the server, then epmd; nothing of them remains."""
@@ -293,17 +293,17 @@ class RabbitMQNode:
         # With the address in it: the variable for that is not heeded by every version.
         (self.folder / "rabbitmq.conf").write_text(
             "\n".join(
-                (f"listeners.tcp.1 = 127.0.0.1:{self.port}", f"cluster_name = {self._identity()}", *self._more, "")
+                (f"listeners.tcp.1 = 127.0.0.1:{self.port}", f"cluster_name = {self.identity()}", *self._more, "")
             ),
             encoding="ascii",
         )
         (self.folder / "enabled_plugins").write_text("[].\n", encoding="ascii")
         (self.folder / "environment.conf").write_text("", encoding="ascii")
 
-    def _identity(self) -> str:
+    def identity(self) -> str:
         """Return a name that no other node has, unless they are neighbours; kept with the node's data."""
         if self._neighbour is not None:
-            return self._neighbour._identity()
+            return self._neighbour.identity()
         file = self.folder / "identity"
         if not file.exists():
             file.write_text(f"beers-{secrets.token_hex(8)}", encoding="ascii")
