@@ -65,6 +65,7 @@ class Link:
         self._counting: Channel | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self._published = 0
+        self._has_confirmed = False
         # What the broker has yet to confirm, oldest first: by when, the message's number, whom to tell of a refusal.
         self._unconfirmed: dict[int, tuple[float, str, OnRefusal]] = {}
         self._watch: asyncio.TimerHandle | None = None
@@ -104,7 +105,8 @@ class Link:
             number: Comes back with the answer; no other request on its way has it.
             expires_in: Seconds after which the broker drops the request.
             headers: Nameko's; no floats.
-            on_refusal: Told `NoQueue` if there is no queue for it, `Refused` if the broker did not take it.
+            on_refusal: Told `NoQueue` if there is no queue for it, `Refused` if the broker did not take it, unless it
+                has taken none on this connection, which then is dropped.
 
         Raises:
             LinkLost: If the connection is gone. If it goes later, whether the broker has the message is unknown.
@@ -273,6 +275,13 @@ class Link:
     def _on_confirm(self, number: int, multiple: bool, taken: bool) -> None:  # noqa: FBT001 - as AMQP tells it
         unconfirmed = self._unconfirmed
         numbers = [each for each in unconfirmed if each <= number] if multiple else [number]
+        if taken:
+            self._has_confirmed = True
+        elif not self._has_confirmed:
+            # A channel that first speaks to a quorum queue while that elects its leader gets no further on RabbitMQ
+            # 3.10, for as long as the old leader stays away. Another one does, and no request has been taken.
+            self.drop("the broker refused the first request on this connection")
+            return
         for each in numbers:
             waiting = unconfirmed.pop(each, None)
             if waiting is not None and not taken:
