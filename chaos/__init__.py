@@ -8,5 +8,7 @@
     verdict     what all of it says, pure: lost, recovered, unexpected, duplicated, and so on
     report      for people and programs; `plot`: the timeline
 
+`cluster` is another one, for a cluster of `brokers`: `make cluster`.
+
 The conductor (`run`) knows no gRPC: it forks, and what speaks gRPC runs in processes of its own.
 """
