@@ -94,7 +94,20 @@ class Broker:
         address = uri.partition("?")[0] if uri.startswith("amqps:") else uri
         chosen = {"connect_timeout": CONNECT_TIMEOUT, **self._options, **_tls(uri, self._options.get("ssl"))}
         description = Connection(address, heartbeat=self.heartbeat, **chosen)
-        connection = description.transport.establish_connection()
+        transport = description.transport
+        kind = transport.Connection
+        made: list[amqp.Connection] = []
+
+        def make(**arguments: Any) -> amqp.Connection:
+            made.append(kind(**arguments))
+            return made[0]
+
+        transport.Connection = make
+        try:
+            connection = transport.establish_connection()
+        except amqp.exceptions.AMQPError:
+            drop(made[0])  # py-amqp lets go only of a socket that has broken
+            raise
         # The limit of reads is set to the same value, so that neither changes that of the other on the shared socket.
         connection.transport.sock.settimeout(SEND_TIMEOUT)
         return connection

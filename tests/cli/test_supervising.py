@@ -360,6 +360,14 @@ def test_a_broker_is_let_in_or_its_refusal_told(amqp_uri: str) -> None:
         check_broker(f"amqp://guest:guest@{host}/no-such-host")
 
 
+def test_of_several_brokers_one_that_lets_us_in_is_enough(amqp_uri: str) -> None:
+    away = f"amqp://me:s3cret@127.0.0.1:{processes.free_port()}/"
+    check_broker(f"{away};{amqp_uri}")
+    with pytest.raises(Failure, match=r"(?s)does not answer at amqp://me:\*\*\*@.*does not answer at") as failed:
+        check_broker(f"{away};{away}")
+    assert "s3cret" not in str(failed.value)
+
+
 @pytest.mark.parametrize(
     ("host", "address"),
     [("127.0.0.1", "127.0.0.1:8000"), ("0.0.0.0", "127.0.0.1:8000"), ("::", "[::1]:8000"), ("beers", "beers:8000")],  # noqa: S104
