@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test test-pythons check static fmt lint types imports proto generated contract contracted buf lock locked clean bench bench-full chaos
+.PHONY: help run test test-pythons check static fmt lint types imports proto generated contract contracted buf lock locked clean bench bench-full chaos cluster
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s%s\n", $$1, $$2 }' Makefile
@@ -57,6 +57,9 @@ bench-full: $(VENV)/dev.stamp ## the same, longer, and with a million beers: an 
 
 chaos: $(VENV)/dev.stamp ## take everything away from the product for ten minutes, and look what is lost (ARGS="--seed 7", --help)
 	@exec $(BIN)/python -m chaos $(ARGS)
+
+cluster: $(VENV)/dev.stamp ## kill the leader of a cluster of three brokers under load, three times (ARGS="--kills 1", --help)
+	@exec $(BIN)/python -m chaos.cluster $(ARGS)
 
 # ── Static checks ────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -7,6 +7,7 @@ import typer
 
 from beers_cli import dead_letters
 from beers_cli.failure import Failure
+from beers_cli.granting import rabbitmq_permissions
 from beers_cli.options import AmqpUri, AsJson, broker_uri, print_json, queue_name
 from beers_cli.progress import Progress
 from beers_runtime import configuration
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 commands = typer.Typer(no_args_is_help=True, help="Look after the store and the queues.")
 commands.add_typer(dead_letters.commands, name="dead-letters")
+commands.command("rabbitmq-permissions")(rabbitmq_permissions)
 
 DatabaseUrl = Annotated[
     str,

@@ -69,9 +69,6 @@ def _find_server() -> Path | None:
 class RabbitMQNode:
     """One node and its folder. The same folder is the same node: name, queues and, while it is free, port."""
 
-    name = "beers@localhost"
-    """Every private node has this name: each has an epmd of its own, and so they never meet."""
-
     def __init__(
         self,
         folder: Path,
@@ -79,6 +76,8 @@ class RabbitMQNode:
         port: int | None = None,
         say: Callable[[str], None] = lambda _line: None,
         more: Sequence[str] = (),
+        name: str = "beers@localhost",
+        neighbour: "RabbitMQNode | None" = None,
     ) -> None:
         """Describe the node; `start` runs it.
 
@@ -87,7 +86,12 @@ class RabbitMQNode:
             port: The port to listen on if the folder is new and the port is free.
             say: Takes lines for people, of what takes long.
             more: Lines of its configuration besides ours.
+            name: Its name for other nodes. They never meet it, having an epmd of their own each, unless they are
+                neighbours.
+            neighbour: A node that was prepared, and whose epmd and cookie it shares.
         """
+        self.name = name
+        self._neighbour = neighbour
         self._more = more
         self.folder = folder.absolute()
         self._wanted_port = port
@@ -107,6 +111,20 @@ class RabbitMQNode:
     def uri(self) -> str:
         """The AMQP URI of the node's default virtual host."""
         return f"amqp://guest:guest@127.0.0.1:{self.port}/"
+
+    @property
+    def epmd_port(self) -> int:
+        """The port at which nodes ask for each other; known once the node was prepared."""
+        return self._ports["epmd"]
+
+    @property
+    def cookie(self) -> str:
+        """What nodes have to know to talk to this one; it is there once the node was prepared."""
+        return self._cookie.read_text(encoding="ascii")
+
+    @property
+    def _cookie(self) -> Path:
+        return self.folder / "home" / ".erlang.cookie"
 
     @property
     def pid(self) -> int | None:
@@ -157,7 +175,7 @@ class RabbitMQNode:
             return
         self.prepare()
         environment = self._environment()
-        if self._epmd is None or self._epmd.poll() is not None:
+        if self._neighbour is None and (self._epmd is None or self._epmd.poll() is not None):
             epmd = shutil.which("epmd") or "epmd"
             self._epmd = processes.start(
                 [epmd, "-address", "127.0.0.1", "-port", str(self._ports["epmd"])], environment=environment
@@ -189,7 +207,7 @@ class RabbitMQNode:
                 greeting = connection.recv(4096)
         except OSError:
             return False
-        return greeting.startswith(b"\x01") and self._identity().encode() in greeting
+        return greeting.startswith(b"\x01") and self.identity().encode() in greeting
 
     def stop(self) -> None:
         """Stop the server, then epmd; nothing of them remains."""
@@ -268,23 +286,24 @@ class RabbitMQNode:
         for name in ("home", "log", "data"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         self._choose_ports()
-        cookie = self.folder / "home" / ".erlang.cookie"
-        if not cookie.exists():
-            descriptor = os.open(cookie, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400)
+        if not self._cookie.exists():
+            descriptor = os.open(self._cookie, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400)
             with os.fdopen(descriptor, "w", encoding="ascii") as file:
-                file.write(secrets.token_hex(20))
+                file.write(self._neighbour.cookie if self._neighbour is not None else secrets.token_hex(20))
         # With the address in it: the variable for that is not heeded by every version.
         (self.folder / "rabbitmq.conf").write_text(
             "\n".join(
-                (f"listeners.tcp.1 = 127.0.0.1:{self.port}", f"cluster_name = {self._identity()}", *self._more, "")
+                (f"listeners.tcp.1 = 127.0.0.1:{self.port}", f"cluster_name = {self.identity()}", *self._more, "")
             ),
             encoding="ascii",
         )
         (self.folder / "enabled_plugins").write_text("[].\n", encoding="ascii")
         (self.folder / "environment.conf").write_text("", encoding="ascii")
 
-    def _identity(self) -> str:
-        """Return a name that no other node has; kept with the node's data."""
+    def identity(self) -> str:
+        """Return a name that no other node has, unless they are neighbours; kept with the node's data."""
+        if self._neighbour is not None:
+            return self._neighbour.identity()
         file = self.folder / "identity"
         if not file.exists():
             file.write_text(f"beers-{secrets.token_hex(8)}", encoding="ascii")
@@ -298,6 +317,9 @@ class RabbitMQNode:
         epmd_runs = self._epmd is not None and self._epmd.poll() is None
         for key in ("amqp", "distribution", "epmd"):
             if key == "epmd" and epmd_runs:
+                continue
+            if key == "epmd" and self._neighbour is not None:
+                self._ports[key] = self._neighbour.epmd_port
                 continue
             kept = self._ports.get(key) or (self._wanted_port if key == "amqp" else None)
             self._ports[key] = kept if kept and processes.is_free(kept) else processes.free_port()

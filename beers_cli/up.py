@@ -2,14 +2,13 @@
 
 import asyncio
 import os
+import shlex
 import sys
 from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Annotated
-from urllib.parse import unquote, urlsplit
 
-import amqp
 import typer
 
 from beers_cli import processes
@@ -220,41 +219,37 @@ def _check_port(host: str, port: int) -> None:
 
 
 def check_broker(uri: str) -> None:
-    """Make sure that the RabbitMQ at *uri* lets us in.
+    """Make sure that the RabbitMQ at *uri* lets us in; of the nodes of a cluster one is enough.
 
     Raises:
         Failure: If it does not; without the password that *uri* may hold.
     """
-    shown = configuration.without_password(uri)
+    from beers_service.broker import BROKER_ERRORS, Broker, refusal  # noqa: PLC0415 - the other commands need no AMQP
+
     hint = "Correct AMQP_URI, or leave it out: `beers up` then runs a private RabbitMQ."
     try:
-        parts = urlsplit(uri)
-        host, port, tls = (
-            parts.hostname,
-            parts.port or (5671 if parts.scheme == "amqps" else _AMQP_PORT),
-            parts.scheme == "amqps",
-        )
-    except ValueError as error:
-        raise Failure(f"AMQP_URI is malformed: {error}.", hint) from error
-    if parts.scheme not in ("amqp", "amqps", "pyamqp") or not host:
-        raise Failure(f"AMQP_URI is malformed: {shown}", "It looks like amqp://user:password@host:5672/virtual-host")
-    connection = amqp.Connection(
-        host=f"{host}:{port}",
-        userid=unquote(parts.username or "guest"),
-        password=unquote(parts.password or "guest"),
-        virtual_host=unquote(parts.path.removeprefix("/")) or "/",
-        ssl=tls,
-        connect_timeout=_ANSWER_WITHIN,
-        read_timeout=_ANSWER_WITHIN,
-    )
-    try:
-        connection.connect()
-        connection.close()
-    except amqp.exceptions.AMQPError as error:
-        raise Failure(f"RabbitMQ at {shown} refuses: {getattr(error, 'reply_text', '') or error}", hint) from error
-    except OSError as error:
-        why = error.strerror or str(error) or "it closed the connection"
-        raise Failure(f"RabbitMQ does not answer at {shown}: {why}.", hint) from error
+        configuration.amqp_uri({"AMQP_URI": uri})
+    except configuration.ConfigurationError as error:
+        raise Failure(f"{error}.", hint) from error
+    failures = []
+    for node in configuration.broker_nodes(uri):
+        shown = configuration.without_password(node)
+        try:
+            connection = Broker(node, heartbeat=0, connect_timeout=_ANSWER_WITHIN).connect()
+            connection.close()
+        except BROKER_ERRORS as error:
+            if refusal(error) or not isinstance(error, OSError):
+                raise Failure(
+                    f"RabbitMQ at {shown} refuses: {getattr(error, 'reply_text', '') or error}", hint
+                ) from error
+            failures.append(f"RabbitMQ does not answer at {shown}: {_why(error)}.")
+        else:
+            return
+    raise Failure(" ".join(failures), hint)
+
+
+def _why(error: OSError) -> str:
+    return error.strerror or str(error) or "it closed the connection"
 
 
 def _private_broker(folder: Path, say: Callable[[str], None]) -> RabbitMQNode:
@@ -274,16 +269,17 @@ def reachable(host: str, port: int) -> str:
 
 def _without_secret(broker: str) -> str:
     # guest is no secret: RabbitMQ takes it from this machine only.
-    return broker if "guest:guest@" in broker else configuration.without_password(broker)
+    nodes = configuration.broker_nodes(broker)
+    return broker if all("guest:guest@" in node for node in nodes) else configuration.without_password(broker)
 
 
 def _say_what_next(address: str, broker: str, say: Callable[[str], None]) -> None:
     here = "" if address == DEFAULT_ADDRESS else f"BEERS_ADDRESS={address} "
-    bus = "" if broker == _AMQP_DEFAULT else f"AMQP_URI={_without_secret(broker)} "
+    bus = "" if broker == _AMQP_DEFAULT else f"AMQP_URI={shlex.quote(_without_secret(broker))} "
     say(f"serving on {address}. Try next, in another terminal:")
     say(f'  {here}beers add "Punk IPA" --brewery BrewDog --style IPA --abv 5.6')
     say(f"  {here}beers list")
     if Path("config.yaml").exists():
         say(f"  {bus}nameko shell --config config.yaml")
     else:
-        say(f"  nameko shell --broker {_without_secret(broker)}")
+        say(f"  nameko shell --broker {shlex.quote(_without_secret(broker))}")

@@ -7,9 +7,10 @@ the same values that ``nameko run`` would get, without importing Nameko.
 
 import os
 import re
+import ssl
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 import yaml
 
@@ -17,6 +18,7 @@ EXIT_CONFIGURATION = 78
 """The exit status of a process that cannot start as configured (EX_CONFIG of sysexits.h): do not restart it."""
 
 _STORES = {"sqlite": "sqlite", "sqlite+pysqlite": "sqlite", "postgresql+psycopg2": "postgresql"}
+_NEXT_URI = re.compile(r";(?=[a-z+]+://)")
 _VARIABLE = re.compile(r"\$\{(?P<name>[^}:\s]+):?(?P<default>[^}]*)\}")
 
 
@@ -56,16 +58,44 @@ def text(config: Mapping[str, object], name: str) -> str:
 
 
 def amqp_uri(config: Mapping[str, object]) -> str:
-    """Return AMQP_URI; it names a host and, if it names a port, one that exists."""
+    """Return AMQP_URI: the URI of a broker, or those of the nodes of a cluster with semicolons between them.
+
+    Each names a host and, if it names a port, one that exists; the files that it names can be read.
+    """
     uri = text(config, "AMQP_URI")
+    for node in broker_nodes(uri):
+        _require_broker(node)
+    return uri
+
+
+def broker_nodes(uri: str) -> tuple[str, ...]:
+    """Return the URIs of the nodes that *uri*, an AMQP_URI, names. A semicolon within one of them is ``%3B``."""
+    return tuple(uri.split(";"))
+
+
+def _require_broker(uri: str) -> None:
     try:
         parts = urlsplit(uri)
         well_formed = parts.scheme in {"amqp", "amqps", "pyamqp"} and parts.hostname and parts.port != 0
     except ValueError:  # a port that is none
         well_formed = False
     if not well_formed:
-        raise ConfigurationError("AMQP_URI must look like amqp://user:password@host:5672/vhost")
-    return uri
+        raise ConfigurationError(
+            "AMQP_URI must look like amqp://user:password@host:5672/vhost, or like several of these with ; between them"
+        )
+    if parts.scheme != "amqps":
+        return
+    query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    try:
+        context = ssl.create_default_context(cafile=query.get("cafile"), capath=query.get("capath"))
+        if "certfile" in query:
+            context.load_cert_chain(query["certfile"], query.get("keyfile"))
+    except ssl.SSLError as error:
+        raise ConfigurationError("AMQP_URI: its cafile, certfile or keyfile is no PEM of its kind") from error
+    except OSError as error:
+        raise ConfigurationError(
+            f"AMQP_URI: its cafile, certfile or keyfile cannot be read: {error.strerror}"
+        ) from error
 
 
 def kind_of_store(database_url: str, setting: str = "DATABASE_URL") -> str:
@@ -105,7 +135,11 @@ def choice(config: Mapping[str, object], name: str, options: Collection[str]) ->
 
 
 def without_password(uri: str) -> str:
-    """Return *uri* fit for a log: a password in it becomes ``***``."""
+    """Return *uri*, or several with semicolons between them, fit for a log: a password in it becomes ``***``."""
+    return ";".join(map(_without_password, _NEXT_URI.split(uri)))
+
+
+def _without_password(uri: str) -> str:
     parts = urlsplit(uri)
     if parts.password is None:
         return uri

@@ -17,6 +17,8 @@ from amqp import spec
 from amqp.basic_message import Message
 from kombu.connection import Connection
 
+from beers_runtime.configuration import broker_nodes, without_password
+
 SEND_TIMEOUT = 10
 """Seconds that one send, or one read, may take."""
 
@@ -26,26 +28,86 @@ CONNECT_TIMEOUT = 5
 BROKER_ERRORS = (OSError, amqp.exceptions.AMQPError)
 """What a broken connection raises, a timeout included."""
 
+_REFUSALS = (amqp.exceptions.AccessRefused, amqp.exceptions.NotAllowed)
+
+
+def refusal(error: BaseException) -> str:
+    """Return the broker's words if *error* is that this user may not do that; empty for any other error.
+
+    A queue that somebody else has for himself for a while is refused with the same number.
+    """
+    if not isinstance(error, _REFUSALS) or "exclusive use" in str(error.reply_text):
+        return ""
+    return f"the broker refuses: {error.reply_code}, {error.reply_text}"
+
+
+class NoNode(ConnectionError):
+    """None of several nodes can be connected to. Args: why, node by node, without passwords."""
+
+
+class NoExchange(ConnectionError):
+    """An exchange is not there, and this user may not make it. Args: what to do."""
+
 
 class Broker:
-    """Where RabbitMQ is.
+    """Where RabbitMQ is: a node, or several of a cluster, of which any will do.
 
     Args:
-        uri: ``amqp://user:password@host:port/vhost``, or ``amqps://``. The query of the latter may name a ``cafile`` to
-            trust, and a ``certfile`` and ``keyfile`` to show, as it does in the bridge.
+        uri: ``amqp://user:password@host:port/vhost``, or ``amqps://``; several with semicolons between them. The query
+            of the latter may name a ``cafile`` to trust, and a ``certfile`` and ``keyfile`` to show, as it does in the
+            bridge.
         heartbeat: Seconds between heartbeats.
-        options: More arguments for `kombu.connection.Connection`: ``ssl``, ``login_method``.
+        options: More arguments for `kombu.connection.Connection`, or other ones: ``ssl``, ``login_method``.
     """
 
     def __init__(self, uri: str, heartbeat: int, **options: Any) -> None:
-        self._uri = uri.partition("?")[0] if uri.startswith("amqps:") else uri
+        self._nodes = broker_nodes(uri)
         self.heartbeat = heartbeat
-        self._options = options | _tls(uri, options.get("ssl"))
+        self._options = options
+        # So that processes spread over the nodes: one that goes away takes the connections of few along.
+        self._turn = random.randrange(len(self._nodes))  # noqa: S311 - no secret
 
     def connect(self) -> amqp.Connection:
-        """Return a new connection; raises one of `BROKER_ERRORS` if there is none to be had."""
-        description = Connection(self._uri, heartbeat=self.heartbeat, connect_timeout=CONNECT_TIMEOUT, **self._options)
-        connection = description.transport.establish_connection()
+        """Return a new connection, to the next node that grants one.
+
+        Whoever has lost a connection comes to another node first: the last one may be frozen, which costs a time limit.
+
+        Raises:
+            NoNode, OSError, amqp.exceptions.AMQPError: If there is none to be had, or a node does not let us in; one of
+                `BROKER_ERRORS` in any case.
+        """
+        failures: list[tuple[str, Exception]] = []
+        for _ in self._nodes:
+            uri = self._nodes[self._turn]
+            self._turn = (self._turn + 1) % len(self._nodes)
+            try:
+                return self._connect(uri)
+            except BROKER_ERRORS as error:
+                if refusal(error):  # the others would say the same
+                    raise
+                failures.append((uri, error))
+        if len(failures) == 1:
+            raise failures[0][1]
+        raise NoNode("; ".join(f"{without_password(uri)}: {error or type(error).__name__}" for uri, error in failures))
+
+    def _connect(self, uri: str) -> amqp.Connection:
+        address = uri.partition("?")[0] if uri.startswith("amqps:") else uri
+        chosen = {"connect_timeout": CONNECT_TIMEOUT, **self._options, **_tls(uri, self._options.get("ssl"))}
+        description = Connection(address, heartbeat=self.heartbeat, **chosen)
+        transport = description.transport
+        kind = transport.Connection
+        made: list[amqp.Connection] = []
+
+        def make(**arguments: Any) -> amqp.Connection:
+            made.append(kind(**arguments))
+            return made[0]
+
+        transport.Connection = make
+        try:
+            connection = transport.establish_connection()
+        except amqp.exceptions.AMQPError:
+            drop(made[0])  # py-amqp lets go only of a socket that has broken
+            raise
         # The limit of reads is set to the same value, so that neither changes that of the other on the shared socket.
         connection.transport.sock.settimeout(SEND_TIMEOUT)
         return connection
@@ -64,6 +126,25 @@ def _tls(uri: str, given: Any) -> dict[str, Any]:
     names = {"cafile": "ca_certs", "certfile": "certfile", "keyfile": "keyfile"}
     said |= {names[name]: value for name, value in query.items() if name in names}
     return {"ssl": said | (given if isinstance(given, dict) else {})}
+
+
+def require_exchange(channel: amqp.Channel, name: str) -> None:
+    """Declare a topic exchange of the service's unless it is there.
+
+    To declare one takes the right to delete it, and to look for one takes none.
+
+    Raises:
+        NoExchange, OSError, amqp.exceptions.AMQPError: If there is none; one of `BROKER_ERRORS` in any case.
+    """
+    looking = channel.connection.channel()
+    try:
+        looking.exchange_declare(name, "topic", passive=True)
+        looking.close()
+    except amqp.exceptions.NotFound:
+        try:
+            channel.exchange_declare(name, "topic", durable=True, auto_delete=False)
+        except amqp.exceptions.AccessRefused as error:
+            raise NoExchange(f"there is no exchange {name} yet; the service makes it when it starts") from error
 
 
 def send(

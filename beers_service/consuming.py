@@ -15,12 +15,15 @@ from eventlet.event import Event
 from structlog.typing import FilteringBoundLogger
 
 from beers_runtime.configuration import ConfigurationError
-from beers_service.broker import BROKER_ERRORS, Broker, backoff, drop, interrupt
+from beers_service.broker import BROKER_ERRORS, Broker, backoff, drop, interrupt, refusal
 from beers_service.inflow import Inflow
 from beers_service.unreadable import RequestChannel, tolerate
 
 GOODBYE = 3
 """Seconds that the broker has to answer our goodbye."""
+
+REFUSED_PAUSE = 10.0
+"""Seconds until a process whose rights were taken away looks again."""
 
 Message = Any
 """An `amqp.basic_message.Message` as it was delivered."""
@@ -69,6 +72,7 @@ class ConsumingLoop:
         self._consumer_tag = ""
         self._thread: Any = None
         self._first_attempt = Event()
+        self._has_consumed = False
         self._stop_requested = Event()
         self.stopping = False
 
@@ -138,11 +142,18 @@ class ConsumingLoop:
                     raise changed_queue(error, self._setting) from error
                 if self.stopping:
                     break
+                refused = refusal(error)
+                if refused and not self._has_consumed:
+                    raise not_permitted(refused) from error
                 if time.monotonic() - began > self._broker.heartbeat:
                     pauses = backoff()
-                pause = next(pauses)
-                self._logger.warning(
-                    "broker connection lost", error=str(error) or type(error).__name__, retry_in=round(pause, 2)
+                pause = REFUSED_PAUSE if refused else next(pauses)
+                # Whoever has worked before will do so again once somebody has mended the rights.
+                tell = self._logger.error if refused else self._logger.warning
+                tell(
+                    "broker connection lost",
+                    error=refused or str(error) or type(error).__name__,
+                    retry_in=round(pause, 2),
                 )
                 self._attempted()
                 self.wait(pause)
@@ -161,6 +172,7 @@ class ConsumingLoop:
             channel.basic_qos(0, self._prefetch, a_global=False)
             self._consumer_tag = channel.basic_consume(self._queue, callback=partial(self._take, channel))
             self._channel = channel
+            self._has_consumed = True
             self._logger.info("consuming", queue=self._queue)
             self._attempted()
             inflow = Inflow(connection)
@@ -207,6 +219,11 @@ class ConsumingLoop:
 def queue_arguments(queue_type: str) -> dict[str, Any]:
     """Return the arguments that declare a queue of this type, ``classic`` or ``quorum``."""
     return {"x-queue-type": "quorum"} if queue_type == "quorum" else {}
+
+
+def not_permitted(refused: str) -> ConfigurationError:
+    """Return the error that tells in one line of a right that the user in AMQP_URI lacks; *refused* says which."""
+    return ConfigurationError(f"AMQP_URI: {refused} (`beers admin rabbitmq-permissions` tells who needs which rights)")
 
 
 def changed_queue(error: amqp.exceptions.PreconditionFailed, setting: str) -> ConfigurationError:

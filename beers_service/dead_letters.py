@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from beers_runtime.topology import DEAD_LETTERS
 from beers_service.representation import represent_time
 from beers_service.unreadable import MARK
 
-SUFFIX = ".dead-letters"
 ATTEMPT = "x-attempt"
 """The header that counts how often a message in hand was tried before."""
 
@@ -60,7 +60,7 @@ class Letter:
 
 def dead_letters_of(name: str) -> str:
     """Return the name of the dead-letter queue of a service or of a queue."""
-    return f"{name}{SUFFIX}"
+    return f"{name}{DEAD_LETTERS}"
 
 
 def letter_of(message: Any, queue: str, verdict: Verdict) -> Letter:

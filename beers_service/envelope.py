@@ -9,13 +9,14 @@ from typing import Any
 
 import orjson
 
+from beers_runtime.topology import EVENTS_EXCHANGE
 from beers_service.frames import Message
 from beers_service.ports import EventRecord, StoredEvent
 from beers_service.representation import Json, represent_time
 from beers_service.store.codec import from_microseconds
 from beers_service.store.payloads import PAYLOADS, Payloads, encode
 
-EXCHANGE = "beers.events"
+EXCHANGE = EVENTS_EXCHANGE
 CONTENT_TYPE = "application/json"
 """Exactly this: Nameko logs and drops a message whose content type says any more."""
 

@@ -278,7 +278,11 @@ class EventPublisher(Protocol):
         ...
 
     def keep_alive(self) -> None:
-        """Do what the connection needs while there is nothing to publish; called once a second or so."""
+        """Do what the connection needs while there is nothing to publish; called once a second or so.
+
+        Raises:
+            PublishingFailed: If it may not do that.
+        """
         ...
 
     def close(self) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import amqp
 
-from beers_service.broker import BROKER_ERRORS, Broker, drop
+from beers_service.broker import BROKER_ERRORS, Broker, drop, refusal
 from beers_service.confirms import Confirms, Unconfirmed
 from beers_service.envelope import EXCHANGE, message, properties
 from beers_service.frames import Kind
@@ -33,6 +33,7 @@ class AmqpPublisher:
         self._connection: amqp.Connection | None = None
         self._confirms: Confirms | None = None
         self._inflow: Inflow | None = None
+        self._has_connected = False
 
     def publish(self, events: Sequence[EventRecord]) -> None:
         """Publish *events* in order and return once all of them are confirmed; raises `PublishingFailed`."""
@@ -45,10 +46,19 @@ class AmqpPublisher:
             raise PublishingFailed(str(error)) from error
         except BROKER_ERRORS as error:
             self.close()
-            raise PublishingFailed(f"the broker did not take the events: {error or type(error).__name__}") from error
+            why = refusal(error) or str(error) or type(error).__name__
+            raise PublishingFailed(f"the broker did not take the events: {why}") from error
 
     def keep_alive(self) -> None:
-        """Exchange heartbeats while there is nothing to publish; a connection found dead is dropped."""
+        """Exchange heartbeats while there is nothing to publish; a connection found dead is dropped.
+
+        Before the first event it connects: others may follow an exchange that is there, and may not make it.
+
+        Raises:
+            PublishingFailed: If the broker does not let us do that.
+        """
+        if self._connection is None and not self._has_connected:
+            self._connect_early()
         if self._connection is None or self._inflow is None:
             return
         try:
@@ -59,6 +69,15 @@ class AmqpPublisher:
         except BROKER_ERRORS:
             # Nothing was under way; the next publish connects anew.
             self.close()
+
+    def _connect_early(self) -> None:
+        try:
+            self._open()
+        except BROKER_ERRORS as error:
+            self.close()
+            if refused := refusal(error):
+                raise PublishingFailed(refused) from error
+            # That it is away, those tell who have more to do there.
 
     def close(self) -> None:
         """Let go of the broker without waiting for it."""
@@ -83,6 +102,7 @@ class AmqpPublisher:
             channel.exchange_declare(EXCHANGE, "topic", durable=True, auto_delete=False)
         self._inflow = Inflow(self._connection)
         self._confirms = Confirms(channel)
+        self._has_connected = True
         return self._confirms
 
     def _await_confirms(self, confirms: Confirms) -> None:

@@ -29,6 +29,7 @@ from nameko.extensions import Entrypoint, SharedExtension
 from structlog.typing import FilteringBoundLogger
 
 from beers_runtime import configuration, logs
+from beers_runtime.topology import RPC_EXCHANGE as EXCHANGE
 from beers_service import incoming
 from beers_service.answers import Answers
 from beers_service.broker import Broker, send
@@ -37,7 +38,6 @@ from beers_service.dead_letters import Verdict, dead_letters_of, letter_of
 from beers_service.frames import Answer
 from beers_service.incoming import Message, Signature
 
-EXCHANGE = "nameko-rpc"
 DEAD_LETTERS_MAXIMUM = 100_000
 """How many messages the dead-letter queue keeps; the oldest go first."""
 
@@ -98,6 +98,9 @@ class RequestConsumer(SharedExtension):
         channel.queue_bind(self._queue, EXCHANGE, f"{self.container.service_name}.*")
         limit = {"x-max-length": DEAD_LETTERS_MAXIMUM}
         channel.queue_declare(self._dead_letters, durable=True, auto_delete=False, arguments=arguments | limit)
+        # They lead nowhere: a right to publish that is missing is to show now, not with the first answer or letter.
+        for exchange in (EXCHANGE, ""):
+            send(channel, b"", exchange, "nowhere")
 
     def _on_message(self, channel: amqp.Channel, message: Message) -> None:
         """Give a message its worker. Runs in the consuming thread and raises nothing but a broken connection."""

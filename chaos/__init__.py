@@ -11,5 +11,7 @@
 Beside it, each a program of its own that holds the product to a promise (`promises`, `measuring`), with callers that
 measure (`calling`): `outage` of the broker, `rolling` restarts, `overload`.
 
+`cluster` is one for a cluster of `brokers`.
+
 The conductor (`run`) knows no gRPC: it forks, and what speaks gRPC runs in processes of its own.
 """

@@ -65,9 +65,9 @@ class Nemesis:
             while self._agenda and began + self._agenda[0][0] <= now:
                 _, begins, fault = self._agenda.pop(0)
                 if begins:
-                    self._begin(fault, now - began)
+                    self.begin(fault, now - began)
                 else:
-                    self._end(fault)
+                    self.end(fault)
             self._revive(now)
             self._never.wait(LOOK_EVERY)
 
@@ -93,7 +93,8 @@ class Nemesis:
             self._never.wait(pause)
         return finished
 
-    def _begin(self, fault: Fault, at: float) -> None:
+    def begin(self, fault: Fault, at: float) -> None:
+        """Do it now, which is *at* so many seconds after the beginning of the run."""
         self._say(f"{at:7.2f} s  {fault.kind} {fault.target} for {fault.seconds:g} s {fault.amount or ''}".rstrip())
         if fault.kind in {KILL, FREEZE}:
             part = self._ground.parts[fault.target]
@@ -125,7 +126,8 @@ class Nemesis:
             case unknown:
                 raise ValueError(f"there is no fault called {unknown}")
 
-    def _end(self, fault: Fault) -> None:
+    def end(self, fault: Fault) -> None:
+        """Make it undone."""
         if fault.kind == KILL and fault.target in self._down:
             self._down.remove(fault.target)
             self._ground.parts[fault.target].begin()

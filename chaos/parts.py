@@ -108,8 +108,9 @@ class Program:
 class NodePart:
     """A private RabbitMQ or PostgreSQL. The latter may end by itself if it has no room for its own log."""
 
-    def __init__(self, role: str, node: RabbitMQNode | PostgreSQLNode) -> None:
-        self.role = self.name = role
+    def __init__(self, role: str, node: RabbitMQNode | PostgreSQLNode, name: str = "") -> None:
+        self.role = role
+        self.name = name or role
         self.may_end = isinstance(node, PostgreSQLNode)
         self.node = node
 

@@ -51,6 +51,7 @@ def document(options: Options, result: Result) -> dict[str, Any]:
         "faults": len(result.faults),
         "calls_per_second": result.rate,
         "longest_silence": result.silence,
+        "silence_around_kills": list(result.silences),
         "serving_after": result.serving,
         "streams_ended": result.streams,
         "codes": dict(result.codes),

@@ -66,6 +66,7 @@ class Result:
         kills: How many kills there were, by role.
         freezes: The same for SIGSTOP.
         silence: The longest time in which no call was answered, in seconds.
+        silences: The same for the time around each kill.
         serving: After how many seconds all bridges were serving, once everything was well again.
         rate: Calls that were answered a second, on average.
         codes: How many attempts ended with each gRPC status.
@@ -77,20 +78,35 @@ class Result:
     kills: Mapping[str, int]
     freezes: Mapping[str, int]
     silence: float
+    silences: Sequence[float]
     serving: float
     rate: float
     codes: Mapping[str, int]
     streams: int
 
 
-def run(options: Options, folder: Path, say: Callable[[str], None]) -> Result:
-    """Run it; everything that is worth keeping goes to *folder*, which is there and empty."""
+Disturb = Callable[[Nemesis, Stage, float], None]
+"""Takes things away with a nemesis, in a run that began then (`time.monotonic`), and returns when it is done."""
+
+
+def run(options: Options, folder: Path, say: Callable[[str], None], disturb: Disturb | None = None) -> Result:
+    """Run it; everything that is worth keeping goes to *folder*, which is there and empty.
+
+    Args:
+        options: What is run.
+        folder: Where that goes.
+        say: Takes lines for people.
+        disturb: Does something else than the schedule of the seed, and takes as long as it likes.
+    """
     with staged(options.cast, folder, say) as stage:
-        return _Run(options, folder, say, stage).result()
+        return _Run(options, folder, say, stage, disturb).result()
 
 
 class _Run:
-    def __init__(self, options: Options, folder: Path, say: Callable[[str], None], stage: Stage) -> None:
+    def __init__(
+        self, options: Options, folder: Path, say: Callable[[str], None], stage: Stage, disturb: Disturb | None
+    ) -> None:
+        self._disturb = disturb
         self._options = options
         self._folder = folder
         self._say = say
@@ -100,16 +116,20 @@ class _Run:
 
     def result(self) -> Result:
         options, stage = self._options, self._stage
-        faults = plan(options.seed, options.seconds, stage.targets)
-        tap.open_tap(stage.amqp_uri)
+        faults = () if self._disturb else plan(options.seed, options.seconds, stage.targets)
+        tap.open_tap(stage.amqp_uri, options.cast.queue_type)
         self._read_back([])  # it serves before anything is done to it
         began = time.monotonic()
         with self._program("watching", *self._watching()) as watching, self._workload(began) as workload:
             ground = Ground(stage.parts, stage.links, stage.disk, lambda seconds: workload.tell(f"clock {seconds}"))
             nemesis = Nemesis(ground, faults, self._say)
             try:
-                nemesis.run(began, began + options.seconds)
+                if self._disturb is None:
+                    nemesis.run(began, began + options.seconds)
+                else:
+                    self._disturb(nemesis, stage, began)
             finally:
+                lasted = time.monotonic() - began
                 nemesis.heal()
             self._say("everything is healed")
             nemesis.watch(CALM, lambda: False)
@@ -130,7 +150,7 @@ class _Run:
         verdict = judge(evidence)
         (self._folder / "faults.json").write_text(json.dumps([asdict(fault) for fault in nemesis.done], indent=1))
         title = f"seed {options.seed}, {options.cast.store}: {verdict.acknowledged:,} commands acknowledged"
-        seconds = timeline.timeline(evidence.calls, options.seconds)
+        seconds = timeline.timeline(evidence.calls, lasted)
         timeline.draw(seconds, nemesis.done, title, self._folder / "timeline.svg")
         attempts = [code for call in evidence.calls for code in (*call.failures, call.code or "unanswered")]
         answered = sum(call.outcome == ACKNOWLEDGED for call in evidence.calls)
@@ -140,8 +160,9 @@ class _Run:
             kills=kills,
             freezes=counted(nemesis.done, FREEZE, stage.targets.roles),
             silence=round(timeline.longest_silence(evidence.calls), 3),
+            silences=timeline.silences(evidence.calls, [fault.at for fault in nemesis.done if fault.kind == KILL]),
             serving=serving,
-            rate=round(answered / options.seconds, 1),
+            rate=round(answered / lasted, 1),
             codes={code: attempts.count(code) for code in sorted(set(attempts))},
             streams=sum(sum(watcher["ends"].values()) for watcher in watchers),
         )

@@ -19,6 +19,7 @@ from beers_service.store import schema
 from beers_service.store.engine import connect, reading
 from beers_service.subscriber.inbox import consumers
 from chaos import following
+from chaos.brokers import described, names, start
 from chaos.disk import Disk, FileSizeLimit, SmallDisk
 from chaos.parts import NodePart, Part, Program
 from chaos.proxy import Link, Proxy
@@ -48,6 +49,7 @@ class Cast:
         subscriber: Whether there is one.
         proxied: Whether connections pass through the proxy, which takes a part of the machine.
         settings: What is configured otherwise than by default.
+        brokers: How many nodes of RabbitMQ; several are a cluster, with quorum queues, and no proxy before it.
     """
 
     store: str
@@ -56,13 +58,19 @@ class Cast:
     subscriber: bool = True
     proxied: bool = True
     settings: Mapping[str, str] = field(default_factory=lambda: SETTINGS)
+    brokers: int = 1
+
+    @property
+    def queue_type(self) -> str:
+        """Return the QUEUE_TYPE of the product."""
+        return "classic" if self.brokers == 1 else "quorum"
 
     def roles(self) -> dict[str, tuple[str, ...]]:
         """Return the names of the parts, by role."""
         return {
             "service": tuple(f"service-{number}" for number in range(1, self.services + 1)),
             "bridge": tuple(f"bridge-{number}" for number in range(1, self.bridges + 1)),
-            "rabbitmq": ("rabbitmq",),
+            "rabbitmq": ("rabbitmq",) if self.brokers == 1 else names(self.brokers),
             **({"subscriber": ("subscriber",)} if self.subscriber else {}),
             **({"postgresql": ("postgresql",)} if self.store == "postgresql" else {}),
         }
@@ -77,6 +85,7 @@ class Stage:
         links: The connections that pass through the proxy, by name.
         disk: The disk of the store; None if it cannot be filled, for a reason that was said.
         addresses: Where the bridges listen.
+        nodes: Those of the broker, by name.
         amqp_uri: The broker, not through the proxy.
         database_url: The store, not through the proxy.
         store: The same, as an engine.
@@ -88,6 +97,7 @@ class Stage:
     links: dict[str, Link]
     disk: Disk | None
     addresses: tuple[str, ...]
+    nodes: dict[str, RabbitMQNode]
     amqp_uri: str
     database_url: str
     store: Engine
@@ -125,28 +135,22 @@ def staged(cast: Cast, folder: Path, say: Callable[[str], None]) -> Iterator[Sta
         proxy = Proxy()
         stack.callback(proxy.close)
         say("starting RabbitMQ")
-        node = RabbitMQNode(scratch / "rabbitmq", say=say)
-        broker = NodePart("rabbitmq", node)
-        stack.callback(_keep, scratch / "rabbitmq" / "log", folder / "rabbitmq-log")
-        stack.callback(broker.stop)
-        node.start()
-        roles = cast.roles()
-        linked = [role for role in ("service", "bridge", "subscriber") if role in roles and cast.proxied]
-        links = {f"{role} to rabbitmq": proxy.link(lambda: node.port) for role in linked}
+        nodes, links = _brokers(cast, scratch, folder, proxy, stack, say)
         disk_folder = scratch / "store"
         disk_folder.mkdir()
         disk: Disk | None = SmallDisk.mount(disk_folder, POSTGRESQL_DISK if cast.store == "postgresql" else SQLITE_DISK)
         if disk is not None:
             stack.callback(disk.close)
-        found: dict[str, Part] = {"rabbitmq": broker}
+        found: dict[str, Part] = {name: NodePart("rabbitmq", node, name) for name, node in nodes.items()}
         direct, through, follower_url = _stores(cast, disk_folder, scratch, found, links, proxy, stack, say)
         if disk is None:
             disk = _limits(cast, found, say)
         say("making the store")
         admin.migrate(direct)
         ports = [processes.free_port() for _ in range(cast.bridges)]
-        environment = _environment(cast, folder)
-        uri = node.uri
+        environment = _environment(cast, folder) | {"QUEUE_TYPE": cast.queue_type}
+        uri = ";".join(node.uri for node in nodes.values())
+        roles = cast.roles()
         for name in roles["service"]:
             own = {"DATABASE_URL": through, "AMQP_URI": _through(uri, links.get("service to rabbitmq"))}
             found[name] = Program("service", name, ["beers_service"], environment | own, folder)
@@ -181,12 +185,32 @@ def staged(cast: Cast, folder: Path, say: Callable[[str], None]) -> Iterator[Sta
             links=links,
             disk=disk,
             addresses=tuple(f"127.0.0.1:{port}" for port in ports),
+            nodes=nodes,
             amqp_uri=uri,
             database_url=direct,
             store=store,
             follower=follower,
-            targets=Targets(roles, tuple(links), disk is not None),
+            targets=Targets(
+                roles if cast.brokers == 1 else {"rabbitmq": roles["rabbitmq"]}, tuple(links), disk is not None
+            ),
         )
+
+
+def _brokers(
+    cast: Cast, scratch: Path, folder: Path, proxy: Proxy, stack: ExitStack, say: Callable[[str], None]
+) -> tuple[dict[str, RabbitMQNode], dict[str, Link]]:
+    """Start RabbitMQ; return its nodes, by name, and the connections to it that pass through the proxy."""
+    name = cast.roles()["rabbitmq"][0]
+    node = RabbitMQNode(scratch / name, say=say)
+    nodes = {name: node} if cast.brokers == 1 else described(scratch, cast.brokers, say)
+    for name, each in nodes.items():
+        stack.callback(_keep, scratch / name / "log", folder / f"{name}-log")
+        stack.callback(each.stop)
+    start(nodes)
+    if cast.brokers > 1 or not cast.proxied:
+        return nodes, {}
+    linked = [role for role in ("service", "bridge", "subscriber") if role in cast.roles()]
+    return nodes, {f"{role} to rabbitmq": proxy.link(lambda: node.port) for role in linked}
 
 
 def _stores(

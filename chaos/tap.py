@@ -3,19 +3,19 @@
 import json
 
 import amqp
-from kombu.connection import Connection
 
+from beers_service.broker import Broker
 from beers_service.envelope import EXCHANGE
 from chaos.verdict import Told
 
 QUEUE = "chaos.tap"
 
 
-def open_tap(uri: str) -> None:
-    """Declare the queue, before the first event."""
+def open_tap(uri: str, queue_type: str = "classic") -> None:
+    """Declare the queue, of that type, before the first event."""
     channel = _connect(uri).channel()
     channel.exchange_declare(EXCHANGE, "topic", durable=True, auto_delete=False)
-    channel.queue_declare(QUEUE, durable=True, auto_delete=False)
+    channel.queue_declare(QUEUE, durable=True, auto_delete=False, arguments={"x-queue-type": queue_type})
     channel.queue_bind(QUEUE, EXCHANGE, "#")
     channel.connection.close()
 
@@ -33,4 +33,4 @@ def drain(uri: str) -> list[Told]:
 
 
 def _connect(uri: str) -> amqp.Connection:
-    return Connection(uri, heartbeat=0, connect_timeout=10).transport.establish_connection()
+    return Broker(uri, heartbeat=0).connect()

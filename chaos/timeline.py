@@ -37,6 +37,10 @@ SHORTEST = 0.25
 """Seconds as wide as which a band is drawn at least."""
 
 
+AFTER = 10.0
+"""Seconds after a fault in which a silence counts as its consequence."""
+
+
 @dataclass(frozen=True, slots=True)
 class Second:
     """One second of a run.
@@ -77,6 +81,21 @@ def longest_silence(calls: Sequence[Call]) -> float:
     """Return the longest time in which no call was answered, in seconds."""
     ends = sorted(call.ended for call in calls if call.outcome == ACKNOWLEDGED)
     return max((later - earlier for earlier, later in pairwise(ends)), default=0.0)
+
+
+def silences(calls: Sequence[Call], moments: Sequence[float]) -> list[float]:
+    """Return for each of these moments the longest time without an answer that reached into the `AFTER` behind it."""
+    ends = sorted(call.ended for call in calls if call.outcome == ACKNOWLEDGED)
+    return [
+        round(
+            max(
+                (later - earlier for earlier, later in pairwise(ends) if later > moment and earlier < moment + AFTER),
+                default=0.0,
+            ),
+            3,
+        )
+        for moment in moments
+    ]
 
 
 def draw(seconds: Sequence[Second], faults: Sequence[Fault], title: str, file: Path) -> None:

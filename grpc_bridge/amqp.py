@@ -21,7 +21,7 @@ from pamqp.header import ContentHeader, ProtocolHeader
 from pamqp.heartbeat import Heartbeat
 
 from grpc_bridge.address import Address
-from grpc_bridge.channel import UNREADABLE, Channel, ConnectionBroken
+from grpc_bridge.channel import UNREADABLE, AmqpError, Channel, ConnectionBroken, ConnectionRefused
 
 _FRAME = struct.Struct(">BHI")  # kind, channel, size of the payload; then the payload, then one byte
 _FRAME_END: Final = 0xCE
@@ -30,6 +30,7 @@ _HEADER, _BODY, _HEARTBEAT = 2, 3, 8
 _BODY_SIZE = struct.Struct(">4xQ")  # in the payload of a header
 _DELIVER: Final = struct.pack(">I", Basic.Deliver.index)
 _HEARTBEAT_FRAME: Final = Heartbeat().marshal()
+_REFUSALS: Final = (403, 530)  # for want of the right password, and of the right virtual host
 _LARGEST_FRAME: Final = 131_072
 """Bytes, and RabbitMQ's own default; a frame that is larger is none."""
 
@@ -87,7 +88,7 @@ class BrokerConnection(asyncio.Protocol):
         if self._heartbeat:
             self._beat = self._loop.call_later(self._heartbeat / 2, self._keep_alive)
 
-    async def channel(self, on_end: Callable[[str], None]) -> Channel:
+    async def channel(self, on_end: Callable[[AmqpError], None]) -> Channel:
         """Open a channel; for *on_end* see `Channel`. Raises as `Channel.ask` does."""
         number = next(number for number in range(1, 65536) if number not in self._channels)
         channel = self._channels[number] = Channel(self, number, on_end)
@@ -180,7 +181,8 @@ class BrokerConnection(asyncio.Protocol):
             self._say(Connection.CloseOk())
             if self._transport is not None:
                 self._transport.close()
-            self._end(f"{method.reply_code}, {method.reply_text}")
+            kind = ConnectionRefused if method.reply_code in _REFUSALS else ConnectionBroken
+            self._end(f"{method.reply_code}, {method.reply_text}", kind)
         elif self._awaited is not None and not self._awaited.done():
             self._awaited.set_result(method)
         # Else it is one of those that need no answer, such as that the broker is short of memory.
@@ -209,13 +211,13 @@ class BrokerConnection(asyncio.Protocol):
         self.write(_HEARTBEAT_FRAME)
         self._beat = self._loop.call_later(self._heartbeat / 2, self._keep_alive)
 
-    def _end(self, reason: str) -> None:
+    def _end(self, reason: str, kind: type[ConnectionBroken] = ConnectionBroken) -> None:
         if self._broken:
             return
         self._broken = reason
         if self._beat is not None:
             self._beat.cancel()
-        error = ConnectionBroken(reason)
+        error = kind(reason)
         if self._awaited is not None and not self._awaited.done():
             self._awaited.set_exception(error)
         self._on_end(reason)

@@ -16,18 +16,18 @@ import orjson
 from pamqp.common import FieldTable
 from structlog.typing import FilteringBoundLogger
 
+from beers_runtime.configuration import ConfigurationError, broker_nodes, without_password
+from beers_runtime.topology import BRIDGE_REPLIES, RPC_QUEUE, SERVICE
 from grpc_bridge.availability import Absence, Availability
 from grpc_bridge.batching import Batch, Batcher, Call, Limits
 from grpc_bridge.errors import CallFailed, deadline_passed
 from grpc_bridge.identifiers import identifiers
-from grpc_bridge.link import Link, LinkLost, NoQueue, OnRefusal, Refused, open_link
-
-SERVICE = "beers"
-QUEUE = f"rpc-{SERVICE}"
+from grpc_bridge.link import Link, LinkLost, LinkRefused, NoQueue, OnRefusal, Refused, open_link
 
 _SHORTEST_BACKOFF = 0.1  # seconds
 _LONGEST_BACKOFF = 2.0
 _STEADY = 5.0  # seconds after which a connection counts as good, and the next backoff starts anew
+_REFUSED = 10.0  # seconds until a bridge whose rights were taken away looks again
 _GOODBYE = 1.0  # seconds for a polite close
 
 
@@ -50,7 +50,11 @@ class Caller(Protocol):
 
 
 class Bus:
-    """A Nameko RPC client for one service. `run` keeps it connected; calls may come before that, and wait."""
+    """A Nameko RPC client for one service. `run` keeps it connected; calls may come before that, and wait.
+
+    Of several nodes of the broker any will do. The one that is lost is not the next one that is tried: it may be
+    frozen, and to find that out takes our patience.
+    """
 
     def __init__(
         self,
@@ -62,7 +66,10 @@ class Bus:
         heartbeat: int,
         broker_patience: float,
     ) -> None:
-        self._uri = uri
+        self._nodes = broker_nodes(uri)
+        # So that bridges spread over the nodes: one that goes away takes the connections of few along.
+        self._turn = random.randrange(len(self._nodes))  # noqa: S311 - no secret
+        self._heard = False  # of the service, at any time: then our rights have been good enough
         self._availability = availability
         self._logger = logger
         self._heartbeat = heartbeat
@@ -183,33 +190,47 @@ class Bus:
         if self._link is None:
             return None
         try:
-            return await self._link.consumers(QUEUE)
+            return await self._link.consumers(RPC_QUEUE)
         except LinkLost:
             return None
 
     async def run(self) -> None:
-        """Connect to the broker, and again whenever the connection is lost, until cancelled."""
-        attempts = 0
+        """Connect to the broker, and again whenever the connection is lost, until cancelled.
+
+        Raises:
+            ConfigurationError: If the broker does not let us do what we need, and never has.
+        """
+        failures = 0  # of nodes in a row, a connection that did not last included
         while True:
+            uri = self._nodes[self._turn]
+            self._turn = (self._turn + 1) % len(self._nodes)
             try:
                 link = await open_link(
-                    self._uri,
+                    uri,
                     self._heartbeat,
                     self._broker_patience,
-                    f"rpc.reply-beers-bridge-{self._identifier()}",
+                    f"{BRIDGE_REPLIES}{self._identifier()}",
                     self._reply_to,
                     self._on_reply,
                 )
+            except LinkRefused as error:
+                await self._refused(uri, str(error))
             except LinkLost as error:
-                if attempts == 0:
-                    self._logger.warning("the broker cannot be reached; trying on", reason=str(error))
+                if failures < len(self._nodes):
+                    self._logger.warning(
+                        "the broker cannot be reached; trying on", node=without_password(uri), reason=str(error)
+                    )
             else:
                 opened_at = self._loop.time()
-                await self._use(link)
+                reason = await self._use(link, uri)
+                if link.refused:
+                    await self._refused(uri, reason)
                 if self._loop.time() - opened_at > _STEADY:
-                    attempts = 0
-            await asyncio.sleep(backoff(attempts))
-            attempts += 1
+                    failures = 0
+            failures += 1
+            rounds, nodes_left = divmod(failures, len(self._nodes))
+            if not nodes_left:
+                await asyncio.sleep(backoff(rounds - 1))
 
     @property
     def crowded(self) -> bool:
@@ -227,10 +248,21 @@ class Bus:
             await self._link.close(_GOODBYE)
             self._link = None
 
-    async def _use(self, link: Link) -> None:
+    async def _refused(self, uri: str, reason: str) -> None:
+        """Say what we lack; if it has never been there, give up, else wait until somebody may have mended it."""
+        if not self._heard:
+            raise ConfigurationError(
+                f"AMQP_URI {without_password(uri)}: {reason}"
+                " (`beers admin rabbitmq-permissions` tells who needs which rights)"
+            )
+        self._logger.error("the broker refuses", node=without_password(uri), reason=reason, retry_in=_REFUSED)
+        await asyncio.sleep(_REFUSED)
+
+    async def _use(self, link: Link, uri: str) -> str:
+        """Use *link* as long as it lasts, and return why it ended."""
         self._link = link
         self.connected.set()
-        self._logger.info("connected to the broker")
+        self._logger.info("connected to the broker", node=without_password(uri))
         self._availability.connected(self._loop.time())
         for batch in self._batcher.on_the_way():
             if batch.wanted:
@@ -245,6 +277,7 @@ class Bus:
         self._batcher.hold()
         self._logger.warning("lost the connection to the broker", reason=reason)
         self._availability.disconnected(self._loop.time())
+        return reason
 
     def _send(self, batch: Batch) -> None:
         link = self._link
@@ -288,6 +321,7 @@ class Bus:
         batch = self._batcher.take(int(number)) if number.isdecimal() else None
         if ping is None and batch is None:
             return  # nobody waits any more, or it is the second answer to what was sent again
+        self._heard = True
         try:
             reply: object = orjson.loads(body)
         except orjson.JSONDecodeError:

@@ -1,8 +1,9 @@
 """A channel of AMQP 0-9-1, as much of it as the bridge needs: what is asked, published and delivered there.
 
 AmqpError
-├── ChannelClosed      the broker closed the channel, and says why
-└── ConnectionBroken   the connection is gone
+├── ChannelClosed           the broker closed the channel, and says why
+└── ConnectionBroken        the connection is gone
+    └── ConnectionRefused   the broker closed it, since this user may not have it
 """
 
 import asyncio
@@ -15,6 +16,8 @@ from pamqp.body import ContentBody
 from pamqp.commands import Basic, Confirm
 from pamqp.commands import Channel as ChannelCommands
 from pamqp.header import ContentHeader
+
+_ACCESS_REFUSED: Final = 403
 
 UNREADABLE: Final = Basic.Properties()
 """The properties of a message that whoever published it gave such as are no AMQP; it is passed over."""
@@ -47,6 +50,15 @@ class ConnectionBroken(AmqpError):
     """The connection is gone, for the reason that it holds."""
 
 
+class ConnectionRefused(ConnectionBroken):
+    """The broker closed the connection: name and password are wrong, or the virtual host is not for this user."""
+
+
+def is_refusal(error: AmqpError) -> bool:
+    """Tell whether *error* says that this user may not do that."""
+    return isinstance(error, ConnectionRefused) or (isinstance(error, ChannelClosed) and error.code == _ACCESS_REFUSED)
+
+
 class Wire(Protocol):
     """The connection of a channel, as far as that needs it.
 
@@ -69,11 +81,11 @@ class Channel:
     Args:
         connection: Whose it is.
         number: Tells it from the others.
-        on_end: Takes the reason, in words, for which nothing comes any more: the channel was closed, or the consumer
-            cancelled because its queue is gone. May be called more than once.
+        on_end: Takes the reason for which nothing comes any more: the channel was closed, or the consumer cancelled
+            because its queue is gone. May be called more than once.
     """
 
-    def __init__(self, connection: Wire, number: int, on_end: Callable[[str], None]) -> None:
+    def __init__(self, connection: Wire, number: int, on_end: Callable[[AmqpError], None]) -> None:
         self._connection = connection
         self._number = number
         self._on_end = on_end
@@ -151,7 +163,7 @@ class Channel:
             if self._on_confirm is not None:
                 self._on_confirm(method.delivery_tag or 0, bool(method.multiple), isinstance(method, Basic.Ack))
         elif isinstance(method, Basic.Cancel):
-            self._on_end("its queue was deleted")
+            self._on_end(AmqpError("its queue was deleted"))
         elif isinstance(method, ChannelCommands.Close):
             self._connection.write(frames.marshal(ChannelCommands.CloseOk(), self._number))
             self._connection.forget(self._number)
@@ -179,7 +191,7 @@ class Channel:
         self.closed = True
         if self._asked is not None and not self._asked[1].done():
             self._asked[1].set_exception(error)
-        self._on_end(str(error))
+        self._on_end(error)
 
     def _deliver(self) -> None:
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)

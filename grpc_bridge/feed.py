@@ -15,14 +15,14 @@ from typing import Any
 import orjson
 from structlog.typing import FilteringBoundLogger
 
+from beers_runtime.topology import BRIDGE_FEED
+from beers_runtime.topology import EVENTS_EXCHANGE as EXCHANGE
 from grpc_bridge import presenting
 from grpc_bridge.bus import Bus, backoff
 from grpc_bridge.errors import CallFailed
 from grpc_bridge.identifiers import identifiers
-from grpc_bridge.link import LinkLost
+from grpc_bridge.link import LinkLost, LinkRefused
 from grpc_bridge.proto.beers.v1 import beers_pb2 as v1
-
-EXCHANGE = "beers.events"
 
 RING = 4096
 """How many events are kept at most; a watcher that is further behind reads pages."""
@@ -208,7 +208,8 @@ class Feed:
             try:
                 await self._follow()
             except (LinkLost, CallFailed) as failure:
-                self._logger.warning("the feed is interrupted", reason=str(failure) or type(failure).__name__)
+                tell = self._logger.error if isinstance(failure, LinkRefused) else self._logger.warning
+                tell("the feed is interrupted", reason=str(failure) or type(failure).__name__)
                 await asyncio.sleep(backoff(attempts))
                 attempts += 1
             else:
@@ -217,7 +218,7 @@ class Feed:
     async def _follow(self) -> None:
         """Take in what the bus brings, until nobody watches or the connection is lost."""
         link = await self._bus.linked()
-        async with link.follow(EXCHANGE, f"beers-bridge-feed-{self._identifier()}", self._take) as ended:
+        async with link.follow(EXCHANGE, f"{BRIDGE_FEED}{self._identifier()}", self._take) as ended:
             # Only now that the bus brings what is new.
             await self._find_end()
             abandoned = self._loop.create_task(self._abandoned.wait())

@@ -12,11 +12,10 @@ from typing import TypeVar
 from pamqp.commands import Basic, Exchange, Queue
 from pamqp.common import FieldTable
 
+from beers_runtime.topology import RPC_EXCHANGE as EXCHANGE
 from grpc_bridge.address import Address
 from grpc_bridge.amqp import BrokerConnection, connect
-from grpc_bridge.channel import AmqpError, Channel, ChannelClosed
-
-EXCHANGE = "nameko-rpc"
+from grpc_bridge.channel import AmqpError, Channel, ChannelClosed, is_refusal
 
 _FOLLOWED_MAXIMUM = 10_000
 """How many messages wait at the broker for a process that follows an exchange and does not keep up."""
@@ -36,6 +35,10 @@ class LinkLost(Exception):
     """The connection is gone, or was dropped since the broker did not answer in time."""
 
 
+class LinkRefused(LinkLost):
+    """The broker does not let this user do what we need, and says what; trying again changes nothing."""
+
+
 class NoQueue(Exception):
     """No queue took the message: the service has never been started on this broker."""
 
@@ -49,17 +52,20 @@ class Link:
 
     Attributes:
         closed: Becomes the reason, in words, once the connection is gone.
+        refused: Whether that was that this user may not do something.
     """
 
     def __init__(self, patience: float) -> None:
         self._loop = asyncio.get_running_loop()
         self.closed: asyncio.Future[str] = self._loop.create_future()
+        self.refused = False
         self._patience = patience
         self._connection: BrokerConnection | None = None
         self._calls: Channel | None = None
         self._counting: Channel | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self._published = 0
+        self._has_confirmed = False
         # What the broker has yet to confirm, oldest first: by when, the message's number, whom to tell of a refusal.
         self._unconfirmed: dict[int, tuple[float, str, OnRefusal]] = {}
         self._watch: asyncio.TimerHandle | None = None
@@ -72,9 +78,9 @@ class Link:
     async def start(self, reply_queue: str, reply_to: str, on_reply: OnReply) -> None:
         """Open the channel for calls, and consume the replies to them from *reply_queue*."""
         async with asyncio.timeout(self._patience):
-            channel = self._calls = await self._channel(lambda reason: self.drop(f"no replies come any more: {reason}"))
+            await self._require_exchange(EXCHANGE)
+            channel = self._calls = await self._channel(self._calls_ended)
             await channel.confirm(self._on_confirm, self._on_return)
-            await channel.ask(Exchange.Declare(exchange=EXCHANGE, exchange_type="topic", durable=True))
             await channel.ask(Queue.Declare(queue=reply_queue, exclusive=True, auto_delete=True))
             await channel.ask(Queue.Bind(queue=reply_queue, exchange=EXCHANGE, routing_key=reply_to))
             await channel.consume(reply_queue, lambda properties, body: on_reply(properties.correlation_id or "", body))
@@ -99,7 +105,8 @@ class Link:
             number: Comes back with the answer; no other request on its way has it.
             expires_in: Seconds after which the broker drops the request.
             headers: Nameko's; no floats.
-            on_refusal: Told `NoQueue` if there is no queue for it, `Refused` if the broker did not take it.
+            on_refusal: Told `NoQueue` if there is no queue for it, `Refused` if the broker did not take it, unless it
+                has taken none on this connection, which then is dropped.
 
         Raises:
             LinkLost: If the connection is gone. If it goes later, whether the broker has the message is unknown.
@@ -140,7 +147,8 @@ class Link:
             What becomes the reason, in words, once nothing comes any more.
 
         Raises:
-            LinkLost: If the connection broke or the broker took no notice.
+            LinkRefused: If the broker does not let this user do it.
+            LinkLost: If the connection broke or the broker took no notice, or does not want it for another reason.
         """
         if self.closed.done():
             raise LinkLost
@@ -150,15 +158,19 @@ class Link:
             if not ended.done():
                 ended.set_result(reason)
 
-        channel = await self._answered(self._channel(end))
+        channel = await self._answered(self._channel(lambda error: end(str(error))))
         try:
-            await self._answered(channel.ask(Exchange.Declare(exchange=exchange, exchange_type="topic", durable=True)))
-            limit: FieldTable = {"x-max-length": _FOLLOWED_MAXIMUM}
-            await self._answered(
-                channel.ask(Queue.Declare(queue=queue, exclusive=True, auto_delete=True, arguments=limit))
-            )
-            await self._answered(channel.ask(Queue.Bind(queue=queue, exchange=exchange, routing_key="#")))
-            await self._answered(channel.consume(queue, lambda _, body: on_message(body)))
+            try:
+                await self._answered(self._require_exchange(exchange))
+                limit: FieldTable = {"x-max-length": _FOLLOWED_MAXIMUM}
+                await self._answered(
+                    channel.ask(Queue.Declare(queue=queue, exclusive=True, auto_delete=True, arguments=limit))
+                )
+                await self._answered(channel.ask(Queue.Bind(queue=queue, exchange=exchange, routing_key="#")))
+                await self._answered(channel.consume(queue, lambda _, body: on_message(body)))
+            except ChannelClosed as error:
+                kind = LinkRefused if is_refusal(error) else LinkLost
+                raise kind(f"the broker refuses: {error}") from error
             yield ended
         finally:
             # Not awaited: who stops following, perhaps since it was cancelled, need not wait for the broker.
@@ -202,7 +214,30 @@ class Link:
         finally:
             self._connection.abort("closed")
 
-    async def _channel(self, on_end: Callable[[str], None]) -> Channel:
+    def _calls_ended(self, error: AmqpError) -> None:
+        self.refused = self.refused or (is_refusal(error) and not self.closed.done())
+        self.drop(f"no replies come any more: {error}")
+
+    async def _require_exchange(self, name: str) -> None:
+        """Declare a topic exchange of the service's unless it is there; raises as `Channel.ask` does.
+
+        To declare one takes the right to delete it, and to look for one takes none.
+        """
+        channel = await self._channel(_nobody)
+        try:
+            await channel.ask(Exchange.Declare(exchange=name, exchange_type="topic", passive=True))
+        except ChannelClosed as error:
+            if error.code != _NOT_FOUND:
+                raise
+            channel = await self._channel(_nobody)
+            try:
+                await channel.ask(Exchange.Declare(exchange=name, exchange_type="topic", durable=True))
+            except ChannelClosed as refused:
+                missing = f"there is no exchange {name} yet; the service makes it when it starts"
+                raise ChannelClosed(_NOT_FOUND, missing) from refused
+        await channel.close()
+
+    async def _channel(self, on_end: Callable[[AmqpError], None]) -> Channel:
         if self._connection is None:
             raise LinkLost
         return await self._connection.channel(on_end)
@@ -240,6 +275,13 @@ class Link:
     def _on_confirm(self, number: int, multiple: bool, taken: bool) -> None:  # noqa: FBT001 - as AMQP tells it
         unconfirmed = self._unconfirmed
         numbers = [each for each in unconfirmed if each <= number] if multiple else [number]
+        if taken:
+            self._has_confirmed = True
+        elif not self._has_confirmed:
+            # A channel that first speaks to a quorum queue while that elects its leader gets no further on RabbitMQ
+            # 3.10, for as long as the old leader stays away. Another one does, and no request has been taken.
+            self.drop("the broker refused the first request on this connection")
+            return
         for each in numbers:
             waiting = unconfirmed.pop(each, None)
             if waiting is not None and not taken:
@@ -264,6 +306,10 @@ class Link:
             self._watch = self._loop.call_at(oldest[0], self._require_confirms)
 
 
+def _nobody(_error: AmqpError) -> None:
+    """Nothing depends on that channel."""
+
+
 async def open_link(
     uri: str, heartbeat: int, patience: float, reply_queue: str, reply_to: str, on_reply: OnReply
 ) -> Link:
@@ -278,7 +324,8 @@ async def open_link(
         on_reply: Takes the replies.
 
     Raises:
-        LinkLost: If that did not work out; the message says why.
+        LinkRefused: If the broker does not let this user do it.
+        LinkLost: If that did not work out for another reason; the message says which.
     """
     link = Link(patience)
     try:
@@ -286,6 +333,8 @@ async def open_link(
         await link.start(reply_queue, reply_to, on_reply)
     except (TimeoutError, AmqpError, OSError) as error:
         link.drop("it could not be opened")
+        if isinstance(error, AmqpError) and is_refusal(error):
+            raise LinkRefused(f"the broker refuses: {error}") from error
         raise LinkLost(str(error) or type(error).__name__) from error
     except BaseException:
         link.drop("it was given up")

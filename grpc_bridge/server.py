@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 from structlog.typing import FilteringBoundLogger
 
+from beers_runtime.configuration import ConfigurationError
 from grpc_bridge import health, reflection, seed_servicer, servicer
 from grpc_bridge.auth import READ, Door
 from grpc_bridge.availability import Absence, Availability, Patience
@@ -129,10 +130,18 @@ class Bridge:
         """Serve until *stop* is set, then end in order.
 
         Returns:
-            Whether it was told to end; it ends by itself only for a bug.
+            Whether it was told to end; else it has ended by itself for a bug.
+
+        Raises:
+            ConfigurationError: If the broker does not let us do what we need, and never has.
         """
         stopped = _task(stop.wait(), "stop")
         done, _ = await asyncio.wait([stopped, *self._tasks], return_when=asyncio.FIRST_COMPLETED)
+        refusals = [error for task in done - {stopped} if isinstance(error := task.exception(), ConfigurationError)]
+        if refusals:
+            stopped.cancel()
+            await self.stop()
+            raise refusals[0]
         for task in done - {stopped}:
             self._logger.error("a part of the bridge ended", part=task.get_name(), exc_info=task.exception())
         stopped.cancel()

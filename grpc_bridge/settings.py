@@ -1,13 +1,11 @@
 """What can be configured about the bridge."""
 
 import ipaddress
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from beers_runtime import configuration, logs
-from grpc_bridge.address import Address
 from grpc_bridge.auth import SCOPES, TokenRules
 from grpc_bridge.quotas import Quota
 from grpc_bridge.tls import TlsFiles
@@ -49,7 +47,7 @@ class Settings:
     """The bridge's configuration. Durations are in seconds.
 
     Attributes:
-        amqp_uri: The broker.
+        amqp_uri: The broker; the nodes of a cluster have semicolons between them.
         host: The address to listen on.
         port: The port to listen on; 0 for any that is free.
         log_level: The least level that is logged.
@@ -180,17 +178,8 @@ def _is_loopback(host: str) -> bool:
 
 
 def _broker(values: Mapping[str, object]) -> str:
-    uri = configuration.amqp_uri(values).removeprefix("py")  # `pyamqp` is kombu's own name for it
-    try:
-        Address.of(uri)
-    except ssl.SSLError as error:
-        raise configuration.ConfigurationError(
-            "AMQP_URI: its cafile, certfile or keyfile is no PEM of its kind"
-        ) from error
-    except OSError as error:
-        reason = f"its cafile, certfile or keyfile cannot be read: {error.strerror}"
-        raise configuration.ConfigurationError(f"AMQP_URI: {reason}") from error
-    return uri
+    nodes = configuration.broker_nodes(configuration.amqp_uri(values))
+    return ";".join(node.removeprefix("py") for node in nodes)  # `pyamqp` is kombu's own name for it
 
 
 def _tls(values: Mapping[str, object]) -> TlsFiles | None:

@@ -7,10 +7,10 @@ from typing import Any
 
 import orjson
 
-from beers_service.broker import BROKER_ERRORS, Broker, drop, send
+from beers_runtime.topology import RPC_EXCHANGE as EXCHANGE
+from beers_service.broker import BROKER_ERRORS, Broker, drop, refusal, require_exchange, send
 from beers_service.subscriber.arrivals import Event, Malformed, event_told
 
-EXCHANGE = "nameko-rpc"
 PATIENCE = 5.0
 """Seconds that an answer may take."""
 
@@ -20,6 +20,10 @@ PAGE = 500
 
 class CatalogueAway(Exception):
     """The service does not answer, or not with what was asked for. Args: what happened."""
+
+
+class CatalogueRefused(CatalogueAway):
+    """The broker does not let us ask the service. Args: its words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +36,16 @@ class Page:
 
 
 class Catalogue:
-    """The service, asked over a connection of each question's own: questions are rare."""
+    """The service, asked over a connection of each question's own: questions are rare.
 
-    def __init__(self, broker: Broker) -> None:
+    Args:
+        broker: Where the service is.
+        reply_queues: How the names of the queues begin that take the answers.
+    """
+
+    def __init__(self, broker: Broker, reply_queues: str) -> None:
         self._broker = broker
+        self._reply_queues = reply_queues
 
     def head(self) -> Page:
         """Return where the log ends, without events; raises `CatalogueAway`."""
@@ -56,13 +66,15 @@ class Catalogue:
     def _ask(self, method: str, arguments: dict[str, Any]) -> dict[str, Any]:
         try:
             answer = orjson.loads(self._call(method, arguments))
-        except BROKER_ERRORS as error:
-            raise CatalogueAway(f"the service beers does not answer: {error or type(error).__name__}") from error
-        except orjson.JSONDecodeError as error:
-            raise CatalogueAway("the service beers gave an answer that is no JSON") from error
-        refusal = answer.get("error") if isinstance(answer, dict) else "no object"
-        if refusal is not None or not isinstance(answer.get("result"), dict):
-            raise CatalogueAway(f"the service beers refused: {refusal}")
+        except BROKER_ERRORS as broken:
+            if refused := refusal(broken):
+                raise CatalogueRefused(refused) from broken
+            raise CatalogueAway(f"the service beers does not answer: {broken or type(broken).__name__}") from broken
+        except orjson.JSONDecodeError as unreadable:
+            raise CatalogueAway("the service beers gave an answer that is no JSON") from unreadable
+        error = answer.get("error") if isinstance(answer, dict) else "no object"
+        if error is not None or not isinstance(answer.get("result"), dict):
+            raise CatalogueAway(f"the service beers refused: {error}")
         result: dict[str, Any] = answer["result"]
         return result
 
@@ -73,9 +85,9 @@ class Catalogue:
         returned: list[object] = []
         try:
             channel = connection.channel()
-            channel.exchange_declare(EXCHANGE, "topic", durable=True, auto_delete=False)
-            queue = channel.queue_declare(exclusive=True).queue
+            require_exchange(channel, EXCHANGE)
             reply_to = str(uuid.uuid4())
+            queue = channel.queue_declare(f"{self._reply_queues}{reply_to}", exclusive=True).queue
             channel.queue_bind(queue, EXCHANGE, reply_to)
             channel.basic_consume(queue, no_ack=True, callback=answers.append)
             channel.events.setdefault("basic_return", set()).add(lambda *_: returned.append(None))

@@ -16,7 +16,7 @@ from beers_service.consuming import ConsumingLoop
 from beers_service.dead_letters import Verdict
 from beers_service.domain.errors import OutcomeUnknown, StoreUnavailable
 from beers_service.subscriber.arrivals import Event, Malformed, event_of
-from beers_service.subscriber.catalogue import Catalogue, CatalogueAway, Page
+from beers_service.subscriber.catalogue import Catalogue, CatalogueAway, CatalogueRefused, Page
 from beers_service.subscriber.inbox import Inbox
 from beers_service.subscriber.mailbox import Mailbox
 
@@ -94,7 +94,8 @@ class Desk:
             try:
                 page = question()
             except CatalogueAway as error:
-                self.logger.warning("catalogue unavailable", error=str(error), retry_in=round(pause, 2))
+                tell = self.logger.error if isinstance(error, CatalogueRefused) else self.logger.warning
+                tell("catalogue unavailable", error=str(error), retry_in=round(pause, 2))
             else:
                 if page.log_id == self.log_id:
                     return page

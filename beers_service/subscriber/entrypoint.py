@@ -19,13 +19,14 @@ from structlog.typing import FilteringBoundLogger
 
 from beers_runtime import configuration
 from beers_runtime.configuration import ConfigurationError
-from beers_service.broker import BROKER_ERRORS, Broker, backoff, drop
-from beers_service.consuming import ConsumingLoop, changed_queue
+from beers_runtime.topology import SUBSCRIPTIONS
+from beers_service.broker import BROKER_ERRORS, Broker, backoff, drop, refusal
+from beers_service.consuming import ConsumingLoop, changed_queue, not_permitted
 from beers_service.domain.errors import OutcomeUnknown, StoreUnavailable
 from beers_service.store.engine import connect
 from beers_service.subscriber.any_order import AnyOrder
 from beers_service.subscriber.arrivals import Event
-from beers_service.subscriber.catalogue import Catalogue, CatalogueAway
+from beers_service.subscriber.catalogue import Catalogue, CatalogueAway, CatalogueRefused
 from beers_service.subscriber.desk import Desk, Stopped
 from beers_service.subscriber.inbox import HandlerFailed, Inbox, Life
 from beers_service.subscriber.log_order import LogOrder
@@ -96,7 +97,7 @@ class Subscribe(Entrypoint):
         # A subscriber has a configuration of its own, which need not say all that ours says.
         config = {"HEARTBEAT": 10, "QUEUE_TYPE": "classic", **self.container.config}
         consumer = f"{self.container.service_name}.{self.method_name}"
-        queue = f"evt-beers--{consumer}"
+        queue = f"{SUBSCRIPTIONS}{consumer}"
         queue_type = configuration.choice(config, "QUEUE_TYPE", ("classic", "quorum"))
         heartbeat = configuration.integer(config, "HEARTBEAT", 1, 3600)
         self._broker = Broker(configuration.amqp_uri(config), heartbeat, ssl=config.get("AMQP_SSL"))
@@ -110,7 +111,7 @@ class Subscribe(Entrypoint):
             longest_pause=LONGEST_PAUSE,
         )
         self._inbox = Inbox(self._engine, consumer)
-        self._catalogue = Catalogue(self._broker)
+        self._catalogue = Catalogue(self._broker, f"{queue}.reply-")
         self._loop = ConsumingLoop(
             queue,
             broker=self._broker,
@@ -181,7 +182,11 @@ class Subscribe(Entrypoint):
                 return (life, 0) if life is not None else self._first_start()
             except amqp.exceptions.PreconditionFailed as error:
                 raise changed_queue(error, self._setting) from error
+            except CatalogueRefused as error:
+                raise not_permitted(str(error)) from error
             except (StoreUnavailable, OutcomeUnknown, CatalogueAway, *BROKER_ERRORS) as error:
+                if refused := refusal(error):
+                    raise not_permitted(refused) from error
                 why = str(error) or type(error).__name__
                 self._logger.warning("subscriber waits", error=why, retry_in=round(pause, 2))
                 self._loop.wait(pause)

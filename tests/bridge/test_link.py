@@ -10,14 +10,16 @@ import pytest
 from pamqp import frame as frames
 from pamqp.base import Frame
 from pamqp.body import ContentBody
-from pamqp.commands import Basic
+from pamqp.commands import Basic, Queue
 from pamqp.commands import Channel as ChannelCommands
+from pamqp.common import FieldTable
 from pamqp.header import ContentHeader
 from yarl import URL
 
 from grpc_bridge.address import Address
-from grpc_bridge.amqp import BrokerConnection
+from grpc_bridge.amqp import BrokerConnection, connect
 from grpc_bridge.bus import backoff
+from grpc_bridge.channel import AmqpError
 from grpc_bridge.link import Link, LinkLost, NoQueue, OnRefusal, open_link
 from tests.bridge.broker_proxy import broker_proxy
 
@@ -167,6 +169,28 @@ async def test_a_reply_that_its_taker_fails_on_costs_nothing_else(amqp_uri: str)
     assert [str(failure) for failure in failures] == ["a bug"]
 
 
+async def test_a_broker_that_takes_no_request_on_a_connection_is_asked_over_another_one(amqp_uri: str) -> None:
+    full = await opened(amqp_uri)
+    connection = await connect(Address.of(amqp_uri), 0, lambda _: None)
+    channel = await connection.channel(lambda _: None)
+    limit: FieldTable = {"x-max-length": 1, "x-overflow": "reject-publish"}
+    await channel.ask(Queue.Declare(queue="full", exclusive=True, arguments=limit))
+    await channel.ask(Queue.Bind(queue="full", exchange="nameko-rpc", routing_key="to-the-full"))
+    refused = asyncio.Event()
+    publish(full, b"{}", unexpected, number="1", routing_key="to-the-full")
+    publish(full, b"{}", lambda _: refused.set(), number="2", routing_key="to-the-full")
+    async with asyncio.timeout(2):
+        await refused.wait()
+    assert not full.closed.done()
+    await full.close(1)
+    fresh = await opened(amqp_uri)
+    publish(fresh, b"{}", unexpected, routing_key="to-the-full")
+    async with asyncio.timeout(2):
+        assert await fresh.closed == "the broker refused the first request on this connection"
+    connection.abort("the test is over")
+    await asyncio.sleep(0)  # uvloop closes it then
+
+
 class Wire:
     """A transport that notes what is sent."""
 
@@ -217,7 +241,7 @@ async def test_frames_may_come_in_any_pieces(at_once: int) -> None:
     assert taken == [("1", b"one"), ("2", b""), ("3", b"three")]
 
 
-def unexpected_end(reason: str) -> None:
+def unexpected_end(reason: AmqpError | str) -> None:
     raise AssertionError(reason)
 
 

@@ -163,3 +163,33 @@ async def test_the_reply_queue_being_deleted_is_noticed(amqp_uri: str, monkeypat
         await running.until(None)
         assert (await running.beers.GetBeer(GET)).beer.id == 1
     assert len(set(queues)) == 2
+
+
+async def test_of_two_nodes_one_is_enough(amqp_uri: str) -> None:
+    async with (
+        scripted_service(amqp_uri),
+        broker_proxy(amqp_uri) as one,
+        broker_proxy(amqp_uri) as other,
+        running_bridge(f"{one.uri};{other.uri}") as running,
+    ):
+        used, unused = (one, other) if one.connections else (other, one)
+        for _ in range(2):
+            before = unused.connections
+            used.go_away()
+            assert (await running.beers.GetBeer(GET, timeout=5)).beer.id == 1
+            assert unused.connections == before + 1
+            await used.listen()
+            used, unused = unused, used
+
+
+async def test_a_frozen_node_is_not_the_next_to_be_tried(amqp_uri: str) -> None:
+    async with (
+        scripted_service(amqp_uri),
+        broker_proxy(amqp_uri) as one,
+        broker_proxy(amqp_uri) as other,
+        running_bridge(f"{one.uri};{other.uri}") as running,
+    ):
+        used, unused = (one, other) if one.connections else (other, one)
+        used.freeze()
+        assert (await running.beers.GetBeer(GET, timeout=5)).beer.id == 1
+        assert (used.connections, unused.connections) == (1, 1)

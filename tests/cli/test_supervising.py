@@ -339,7 +339,7 @@ def test_what_the_parts_would_refuse_is_refused_before_anything_is_started(
 
 @pytest.mark.parametrize("uri", ["http://127.0.0.1/", "amqp://", "amqp://host:port/", "5672"])
 def test_an_amqp_uri_that_is_none_is_malformed(uri: str) -> None:
-    with pytest.raises(Failure, match="AMQP_URI is malformed"):
+    with pytest.raises(Failure, match="AMQP_URI must look like"):
         check_broker(uri)
 
 
@@ -358,6 +358,14 @@ def test_a_broker_is_let_in_or_its_refusal_told(amqp_uri: str) -> None:
         check_broker(f"amqp://guest:wrong@{host}/")
     with pytest.raises(Failure, match="refuses"):
         check_broker(f"amqp://guest:guest@{host}/no-such-host")
+
+
+def test_of_several_brokers_one_that_lets_us_in_is_enough(amqp_uri: str) -> None:
+    away = f"amqp://me:s3cret@127.0.0.1:{processes.free_port()}/"
+    check_broker(f"{away};{amqp_uri}")
+    with pytest.raises(Failure, match=r"(?s)does not answer at amqp://me:\*\*\*@.*does not answer at") as failed:
+        check_broker(f"{away};{away}")
+    assert "s3cret" not in str(failed.value)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from beers_cli.failure import Failure
 from beers_cli.processes import free_port
 from beers_cli.rabbitmq import RabbitMQNode
+from beers_cli.up import check_broker
 from beers_service.broker import Broker
 from tests.certificates import Authority
 from tests.e2e.running import ROOT, Running
@@ -65,6 +67,15 @@ def test_a_beer_gets_from_the_command_line_to_the_store_without_a_byte_in_the_cl
     finally:
         ended = [part.stop() for part in parts]
     assert ended == [0, 0]
+
+
+def test_the_look_at_the_broker_before_everything_is_started_trusts_the_same_authority(
+    broker_port: int, authority: Authority, stranger: Authority
+) -> None:
+    uri = f"amqps://guest:guest@127.0.0.1:{broker_port}/?cafile="
+    check_broker(f"{uri}{authority.file}")
+    with pytest.raises(Failure, match=r"does not answer.*certificate verify failed"):
+        check_broker(f"{uri}{stranger.file}")
 
 
 def test_the_service_talks_to_no_broker_but_the_one_it_was_told_to_trust(

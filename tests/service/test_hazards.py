@@ -306,6 +306,8 @@ def test_a_quorum_queue_is_declared_where_asked_for(start: Start, wire: Wire) ->
         ({"DATABASE_URL": "sqlite:////nowhere/at/all.db"}, "DATABASE_URL: cannot create /nowhere/at"),
         ({"AMQP_URI": "amqp://me:s3cret@127.0.0.1:99999/"}, "AMQP_URI must look like"),
         ({"AMQP_URI": "nonsense"}, "AMQP_URI must look like"),
+        ({"AMQP_URI": "amqp://127.0.0.1:1/;nonsense"}, "AMQP_URI must look like"),
+        ({"AMQP_URI": "amqps://me:s3cret@127.0.0.1:1/?cafile=/nowhere"}, "AMQP_URI: its cafile, certfile or keyfile"),
         ({"DATABASE_URL": "postgresql://me:s3cret@localhost/beers"}, "DATABASE_URL"),
         ({"HEARTBEAT": "often"}, "HEARTBEAT must be a whole number"),
         ({"LOG_LEVEL": "LOUD"}, "LOG_LEVEL must be one of"),

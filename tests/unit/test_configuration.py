@@ -83,3 +83,22 @@ def test_a_missing_text_is_named() -> None:
 def test_a_password_never_reaches_a_log() -> None:
     assert configuration.without_password("amqp://me:s3cret@host:5672/v") == "amqp://me:***@host:5672/v"
     assert configuration.without_password("sqlite:///var/beers.db") == "sqlite:///var/beers.db"
+
+
+def test_the_nodes_of_a_cluster_stand_side_by_side_and_none_shows_its_password() -> None:
+    uri = "amqp://me:s3cret@a:5672/v;amqps://me:s3cret@b/v?no_verify_ssl=1"
+    assert configuration.amqp_uri({"AMQP_URI": uri}) == uri
+    assert configuration.broker_nodes(uri) == tuple(uri.split(";"))
+    assert configuration.without_password(uri) == "amqp://me:***@a:5672/v;amqps://me:***@b/v?no_verify_ssl=1"
+
+
+@pytest.mark.parametrize("uri", ["amqp://a/;", "amqp://a/;b", "amqp://a/;amqp://b:x/", ";"])
+def test_each_node_of_a_cluster_has_to_be_one(uri: str) -> None:
+    with pytest.raises(ConfigurationError, match="AMQP_URI must look like"):
+        configuration.amqp_uri({"AMQP_URI": uri})
+
+
+@pytest.mark.parametrize(("file", "words"), [("/nowhere", "cannot be read"), (__file__, "no PEM")])
+def test_a_certificate_that_cannot_be_used_is_told_at_once(file: str, words: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"AMQP_URI: its cafile.* {words}"):
+        configuration.amqp_uri({"AMQP_URI": f"amqp://a/;amqps://b/?cafile={file}"})

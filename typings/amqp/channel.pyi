@@ -62,6 +62,15 @@ class Channel(AbstractChannel):
         arguments: dict[str, Any] | None = None,
         argsig: str = "BsssbF",
     ) -> Any: ...
+    def queue_unbind(
+        self,
+        queue: str,
+        exchange: str,
+        routing_key: str = "",
+        nowait: bool = False,
+        arguments: dict[str, Any] | None = None,
+        argsig: str = "BsssF",
+    ) -> Any: ...
     def queue_delete(
         self,
         queue: str = "",
