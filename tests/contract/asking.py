@@ -40,8 +40,8 @@ NO_DETAILS: Sequence[tuple[str, Any]] = [
 ]
 TYPES = ["BeerAdded", "BeerNameChanged", "BeerDetailsChanged", "BeerRemoved", "BeerRestored"]
 
-beer_ids = st.integers(1, 6)
-request_ids = st.sampled_from([f"request-{number}" for number in range(8)])
+beer_ids = st.integers(1, 4)
+request_ids = st.sampled_from([f"request-{number}" for number in range(4)])
 
 
 @st.composite
