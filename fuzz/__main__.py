@@ -13,7 +13,7 @@ from pathlib import Path
 
 import uvloop
 
-from fuzz import report
+from fuzz import judging, report
 from fuzz.ground import ROOT, Ground
 from fuzz.run import Options, Result, run
 from tests.e2e.running import Product
@@ -65,9 +65,8 @@ def _result(on: Path | None, address: str, options: Options, folder: Path) -> Re
     with _product(folder) as (product, ground):
         result = uvloop.run(run(ground, options, folder, say))
         for text in product.running.lines:
-            if '"exception":' in text or text.startswith("Traceback"):
-                what = json.loads(text).get("event") if text.startswith("{") else "a traceback"
-                result.findings[f"an exception in a log: {what}"] = result.findings.get(what, 0) + 1
+            if what := judging.exception(text):
+                result.findings[what] = result.findings.get(what, 0) + 1
     return result
 
 

@@ -17,7 +17,11 @@ AT_A_TIME = 24
 PATIENCE = 15.0
 """Seconds beyond its deadline after which a call that has not ended hangs."""
 
-_OPTIONS: Any = [("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
+_OPTIONS: Any = [
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.max_reconnect_backoff_ms", 200),
+]
 
 Find = Callable[[str, object], None]
 """Takes what was found, and the input that did it."""
@@ -81,6 +85,7 @@ def _begin(channel: grpc.aio.Channel, attempt: Attempt) -> Any:
         messages() if attempt.requests_stream else attempt.messages[0],
         timeout=attempt.timeout,
         metadata=attempt.metadata or None,
+        wait_for_ready=True,
         compression=grpc.Compression.Gzip if attempt.compressed else None,
     )
 

@@ -22,8 +22,6 @@ LINGERING = 100
 _SHOWN = 200
 """Bytes of an attack that a finding shows."""
 
-_STATUS = b"grpc-status\x02"
-
 
 @dataclass
 class Connections:
@@ -44,10 +42,10 @@ def header_block(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
 
 
 def _length(text: bytes) -> bytes:
-    if len(text) < 127:  # noqa: PLR2004 - seven bits
+    if len(text) < 127:
         return bytes((len(text),))
     rest, found = len(text) - 127, bytearray(b"\x7f")
-    while rest > 127:  # noqa: PLR2004
+    while rest > 127:
         found.append(rest & 127 | 128)
         rest >>= 7
     return bytes((*found, rest))
@@ -86,15 +84,14 @@ def request(chance: random.Random) -> bytes:
         (b"content-length", b"7"),
         (b"x-large", b"l" * 40_000),
     ]
-    for name, value in chance.sample(odd, chance.randrange(1, 4)):
-        headers[name] = value
-    if chance.random() < 0.1:  # noqa: PLR2004
+    headers |= dict(chance.sample(odd, chance.randrange(1, 4)))
+    if chance.random() < 0.1:
         del headers[chance.choice(list(headers))]
     message = chance.choice((b"\x0a\x04Punk", b"", chance.randbytes(50), b"\x1f\x8b" + chance.randbytes(50)))
     flag = chance.choice((0, 0, 1, 2, 255))
     length = chance.choice((len(message), len(message), 0, 2**31, 2**32 - 1, len(message) + 10))
     block = header_block(list(headers.items()))
-    begin = _pieces(block) if len(block) > 16_000 else frame(HEADERS, END_HEADERS, 1, block)  # noqa: PLR2004 - the limit
+    begin = _pieces(block) if len(block) > 16_000 else frame(HEADERS, END_HEADERS, 1, block)
     body = frame(DATA, END_STREAM, 1, bytes((flag,)) + struct.pack(">I", length) + message)
     return PREFACE + frame(SETTINGS, 0, 0, b"") + begin + body
 
@@ -222,5 +219,5 @@ async def _send(address: str, sent: bytes, connections: Connections, find: Find)
             writer.transport.abort()
     if found := judging.leak(bytes(answer)):
         find(f"tells of the inside: {found}", {"sent": sent[:_SHOWN].hex(), "bytes": len(sent)})
-    if _STATUS + b"13" in answer:
+    if judging.internal(bytes(answer)):
         find("INTERNAL", {"sent": sent[:_SHOWN].hex(), "answer": answer.decode("latin-1")})

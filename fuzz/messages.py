@@ -3,6 +3,7 @@
 import json
 import random
 import struct
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,18 +12,32 @@ import amqp
 import orjson
 from kombu import Connection
 
+from beers_service.unreadable import tolerate
 from fuzz import judging
 from fuzz.calling import Find
 
 CALLS, EVENTS, DEAD_LETTERS = "nameko-rpc", "beers.events", "beers.dead-letters"
 METHODS = (
-    "add", "add_many", "import_beers", "rename", "update", "remove", "restore", "get", "get_many", "list", "history", "events",
-    "execute", "ping", "brew", "__init__", "calls", "",
-)  # fmt: skip
+    *("add", "add_many", "import_beers", "rename", "update", "remove", "restore"),
+    *("get", "get_many", "list", "history", "events", "execute", "ping", "brew", "__init__", "calls", ""),
+)
 NAMES = (
-    "name", "beer_id", "beers", "calls", "page_size", "page_token", "query", "order_by", "types", "beer_ids", "after", "limit",
-    "as_of", "abv", "ibu", "request_id", "expected_version", "show_removed", "self", "kwargs", "method", "deadline", "changes",
-)  # fmt: skip
+    *(
+        "name",
+        "beer_id",
+        "beers",
+        "calls",
+        "page_size",
+        "page_token",
+        "query",
+        "order_by",
+        "types",
+        "beer_ids",
+        "after",
+    ),
+    *("limit", "as_of", "abv", "ibu", "request_id", "expected_version", "show_removed", "self", "kwargs", "method"),
+    *("deadline", "changes"),
+)
 NUMBERS = (0, 1, -1, 7, 2**53, 2**63 - 1, 2**63, -(2**63), 2**64 - 1, 1e308, -1e308, 1e-320, 1.5, 1e18, 1e10)
 TEXTS = (
     "",
@@ -35,12 +50,13 @@ TEXTS = (
     "9999-12-31T23:59:59-23:59",
     "1",
 )
+LARGE = (["BeerAdded"] * 70_000, list(range(1, 1001)), [{"name": "Punk", "request_id": "r"}] * 1000)
 ERRORS_OF_CALLERS = frozenset(
     {
-        "InvalidField", "BeerNotFound", "BeerNotRemoved", "VersionConflict", "RequestIdReused", "PositionOutOfRange", "DeadlinePassed",
-        "Overloaded", "MalformedRequest", "IncorrectSignature", "MethodNotFound",
+        *("InvalidField", "BeerNotFound", "BeerNotRemoved", "VersionConflict", "RequestIdReused", "PositionOutOfRange"),
+        *("DeadlinePassed", "Overloaded", "MalformedRequest", "IncorrectSignature", "MethodNotFound"),
     }
-)  # fmt: skip
+)
 """What an answer to nonsense may be. Anything else is a bug, or says that the store is away."""
 
 PATIENCE = 10.0
@@ -72,22 +88,32 @@ class Sender:
         self.messages = Messages()
         self._chance = random.Random(seed)
         self._find = find
+        tolerate()  # we overhear what we have sent
         self._uri = uri
         self._reply_to = f"fuzz-{seed}"
         self._asked: dict[str, object] = {}
         self._connect()
-        self._log_id = self._probe("ping")["log_id"]
+        self._log_id = self._probe()["log_id"]
+
+    def _part(self) -> None:
+        try:
+            self._connection.release()
+        except (*CUT_OFF, OSError):
+            return  # the broker has parted from us already
 
     def _connect(self) -> None:
         self._connection = Connection(self._uri, heartbeat=0)
         self._channel: Any = self._connection.default_channel
+        self._channel.exchange_declare(
+            EVENTS, "topic", durable=True, auto_delete=False
+        )  # before the first event there is none
         queue = self._channel.queue_declare(exclusive=True).queue
         self._channel.queue_bind(queue, CALLS, self._reply_to)
         self._channel.basic_consume(queue, no_ack=True, callback=self._take)
         # Bridges name their queue in every call: whoever may read the exchange learns where answers go.
         overheard = self._channel.queue_declare(exclusive=True, arguments={"x-max-length": 100}).queue
         self._channel.queue_bind(overheard, CALLS, "beers.execute")
-        self._channel.basic_consume(overheard, no_ack=True, callback=self._overhear)
+        self._overheard = overheard
 
     def send(self, number: int) -> None:
         """Send that many messages."""
@@ -101,37 +127,43 @@ class Sender:
             self._letter,
         )
         for index in range(number):
-            try:
-                self._chance.choice(kinds)()
-                if index % 50 == 49:  # noqa: PLR2004 - as often as need be
-                    self._probe("ping")
-            except CUT_OFF:
-                # Of some properties the broker itself will have nothing, and says so. Nobody else has seen them.
-                self.messages.cut_off += 1
-                self._connection.collect()
-                self._connect()
+            self._go_on(self._chance.choice(kinds))
             self.messages.sent += 1
-        self._probe("ping")
+            if index % 50 == 49 or index == number - 1:
+                while not self._go_on(self._probe):
+                    pass  # each time is bounded, and what the broker parts from us for is sent once
+
+    def _go_on(self, doing: Callable[[], object]) -> bool:
+        """Do something; tell whether the broker is still with us afterwards, and connect anew if it is not."""
+        try:
+            doing()
+        except CUT_OFF:
+            # Of some properties the broker itself will have nothing, and says so. Nobody else has seen them.
+            self.messages.cut_off += 1
+            self._part()
+            self._connect()
+            return False
+        return True
 
     def close(self) -> None:
         """Part from the broker."""
-        self._connection.collect()
+        self._part()
 
-    def _probe(self, method: str) -> Any:
-        """Call properly, and wait for the answer."""
+    def _probe(self) -> Any:
+        """Ask properly whether the service is there, and wait for the answer."""
+        self._overhear()
         correlation_id = f"probe-{self.messages.sent}-{self._chance.random()}"
         found: list[Any] = []
         self._asked[correlation_id] = found.append
         self._publish(
             CALLS,
-            f"beers.{method}",
+            "beers.ping",
             b'{"args": [], "kwargs": {}}',
             reply_to=self._reply_to,
             correlation_id=correlation_id,
         )
-        for _ in range(int(PATIENCE / 0.5)):
-            if found:
-                break
+        deadline = time.monotonic() + PATIENCE
+        while not found and time.monotonic() < deadline:
             try:
                 self._connection.drain_events(timeout=0.5)
             except TimeoutError:
@@ -144,11 +176,13 @@ class Sender:
         chance = self._chance
         method = chance.choice(METHODS)
         kwargs = self._arguments()
-        if method == "execute" and chance.random() < 0.8:  # noqa: PLR2004
-            kwargs = {"calls": [self._one() for _ in range(chance.choice((1, 3, 30, 1001)))]}
+        if method == "execute" and chance.random() < 0.8:
+            kwargs = {"calls": [self._one() for _ in range(chance.choice((1, 3, 30)))]}
+            if chance.random() < 0.05:
+                kwargs = {"calls": [{"method": "ping"}] * chance.choice((1000, 1001))}
         body = self._spoiled(orjson.dumps({"args": [], "kwargs": kwargs}))
         properties: dict[str, Any] = {"reply_to": self._reply_to, "correlation_id": f"call-{self.messages.sent}"}
-        if chance.random() < 0.3:  # noqa: PLR2004
+        if chance.random() < 0.3:
             properties |= chance.choice(
                 (
                     {"reply_to": None},
@@ -185,11 +219,11 @@ class Sender:
     def _one(self) -> Any:
         chance = self._chance
         found: dict[str, Any] = {"method": chance.choice(METHODS), "kwargs": self._arguments()}
-        if chance.random() < 0.1:  # noqa: PLR2004
+        if chance.random() < 0.1:
             found["deadline"] = chance.choice((*NUMBERS, None, "x", True))
-        if chance.random() < 0.05:  # noqa: PLR2004
+        if chance.random() < 0.05:
             found |= chance.choice(({"method": 7}, {"kwargs": []}, {"correlation_id": "\0"}, {"traceparent": 1}))
-        return found if chance.random() < 0.98 else chance.choice((None, [], "x"))  # noqa: PLR2004
+        return found if chance.random() < 0.98 else chance.choice((None, [], "x"))
 
     def _arguments(self) -> dict[str, Any]:
         chance = self._chance
@@ -197,27 +231,23 @@ class Sender:
 
     def _value(self, depth: int) -> Any:
         chance = self._chance
-        match chance.randrange(9):
-            case 0 | 1:
-                return chance.choice(NUMBERS)
-            case 2 | 3:
-                return chance.choice(TEXTS)
-            case 4:
-                return chance.choice((None, True, False))
-            case 5 if depth < 3:  # noqa: PLR2004
-                return [self._value(depth + 1) for _ in range(chance.choice((0, 1, 3)))]
-            case 6 if depth < 3:  # noqa: PLR2004
-                return {chance.choice(NAMES): self._value(depth + 1) for _ in range(3)}
-            case 7:
-                return chance.choice(
-                    (["BeerAdded"] * 70_000, list(range(1, 1001)), [{"name": "Punk", "request_id": "r"}] * 1000)
-                )
-            case _:
-                return chance.randrange(1, 50)
+        kinds: list[Callable[[], Any]] = [
+            lambda: chance.choice(NUMBERS),
+            lambda: chance.choice(TEXTS),
+            lambda: chance.choice((None, True, False)),
+            lambda: chance.randrange(1, 50),
+            lambda: chance.choice(LARGE),
+        ]
+        if depth < 3:
+            kinds += [
+                lambda: [self._value(depth + 1) for _ in range(chance.choice((0, 1, 3)))],
+                lambda: {chance.choice(NAMES): self._value(depth + 1) for _ in range(3)},
+            ]
+        return chance.choices(kinds, (4, 4, 2, 2, 1, 2, 2)[: len(kinds)])[0]()
 
     def _spoiled(self, body: bytes) -> bytes:
         chance = self._chance
-        if chance.random() < 0.8:  # noqa: PLR2004
+        if chance.random() < 0.8:
             return body
         place = chance.randrange(len(body) + 1)
         return chance.choice(
@@ -296,7 +326,7 @@ class Sender:
         body = self._spoiled(json.dumps(document).encode())
         headers = (
             {"x-attempts": chance.choice((-1, 2**40, "x", 1.5)), "ce-position": "x"} if chance.random() < 0.3 else {}
-        )  # noqa: PLR2004
+        )
         content_type = chance.choice(("application/json", "application/json", "application/json", "text/plain", None))
         self._publish(
             EVENTS, chance.choice(("BeerAdded", "x", "")), body, content_type=content_type, application_headers=headers
@@ -318,11 +348,17 @@ class Sender:
         message = amqp.Message(body, **{name: value for name, value in given.items() if value is not None})
         self._channel.basic_publish(message, exchange, key)
 
-    def _overhear(self, message: Any) -> None:
-        if isinstance(reply_to := message.properties.get("reply_to"), str) and reply_to not in (
-            self._reply_to,
-            "nobody",
-            "\ud800",
+    def _overhear(self) -> None:
+        message = self._channel.basic_get(self._overheard, no_ack=True)
+        if (
+            message is not None
+            and isinstance(reply_to := message.properties.get("reply_to"), str)
+            and reply_to
+            not in (
+                self._reply_to,
+                "nobody",
+                "\ud800",
+            )
         ):
             self.messages.bridges.add(reply_to)
 

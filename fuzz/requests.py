@@ -196,7 +196,7 @@ def _fill(chance: random.Random, message: Message, depth: int) -> None:
             continue
         if field.is_repeated:
             most = 1200 if chance.random() < 0.01 else chance.choice((1, 2, LONGEST))
-            for _ in range(chance.randrange(most + 1) if depth < 2 else 0):  # noqa: PLR2004 - deep enough
+            for _ in range(chance.randrange(most + 1) if depth < 2 else 0):
                 if field.message_type is not None:
                     _fill(chance, getattr(message, field.name).add(), depth + 1)
                 else:
@@ -208,18 +208,18 @@ def _fill(chance: random.Random, message: Message, depth: int) -> None:
             setattr(message, field.name, _value(chance, field))
 
 
-def _value(chance: random.Random, field: FieldDescriptor) -> Any:
+def _value(chance: random.Random, field: Any) -> Any:
     return _VALUES[field.cpp_type](chance)
 
 
 _VALUES: Mapping[int, Callable[[random.Random], Any]] = {
-    FieldDescriptor.CPPTYPE_STRING: lambda chance: chance.choice(TEXTS) if chance.random() < 0.7 else _text(chance),  # noqa: PLR2004
+    FieldDescriptor.CPPTYPE_STRING: lambda chance: chance.choice(TEXTS) if chance.random() < 0.7 else _text(chance),
     FieldDescriptor.CPPTYPE_INT64: lambda chance: (
         chance.choice(WHOLE) if chance.random() < 0.5 else chance.randrange(100)
-    ),  # noqa: PLR2004
+    ),
     FieldDescriptor.CPPTYPE_INT32: lambda chance: max(-(2**31), min(chance.choice(WHOLE), 2**31 - 1)),
     FieldDescriptor.CPPTYPE_DOUBLE: lambda chance: chance.choice(FLOATS),
-    FieldDescriptor.CPPTYPE_BOOL: lambda chance: chance.random() < 0.5,  # noqa: PLR2004
+    FieldDescriptor.CPPTYPE_BOOL: lambda chance: chance.random() < 0.5,
     FieldDescriptor.CPPTYPE_ENUM: lambda chance: chance.randrange(3),
 }
 
@@ -250,7 +250,7 @@ def _mutated(chance: random.Random, written: bytes) -> bytes:
 
 
 def _metadata(chance: random.Random) -> Metadata:
-    if chance.random() < 0.7:  # noqa: PLR2004
+    if chance.random() < 0.7:
         return ()
     odd: Sequence[tuple[str, str | bytes]] = (
         ("x-correlation-id", chance.choice(("", "c", "x" * 129, 'a"b', "a b"))),

@@ -19,6 +19,9 @@ from fuzz.messages import Messages, Sender
 from grpc_bridge.proto.beers.v1 import beers_pb2 as v1
 from grpc_bridge.proto.beers.v1 import beers_pb2_grpc as v1_grpc
 
+PASSING = (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+"""After which a client tries again. The last is what gRPC tells of a call that came as its server ended."""
+
 PROBE_EVERY = 0.2
 PROBE_PATIENCE = 10.0
 """Seconds within which a proper call is answered, whatever comes beside it."""
@@ -173,7 +176,7 @@ async def _add_and_read(stub: "v1_grpc.BeersServiceAsyncStub", request_id: str) 
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.NOT_FOUND:
                 return  # as of the beginning there was none: so the read was answered
-            if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+            if error.code() not in PASSING:
                 raise
             await asyncio.sleep(PROBE_EVERY)  # which is what it asks for
         else:

@@ -56,7 +56,8 @@ class Serving:
             try:
                 await self._server.wait_for_termination(LOOK_EVERY)
             except Exception as error:  # noqa: BLE001 - whatever has ended it, another one is needed
-                self._logger.error("the gRPC server ended; another one takes its place", error=type(error).__name__)
+                # Its traceback is gRPC's, and in the log already.
+                self._logger.warning("the gRPC server ended; another one takes its place", error=type(error).__name__)
                 await self._replace()
 
     async def stop(self, grace: float) -> None:
