@@ -8,7 +8,7 @@ import grpc
 
 _INSIDE = re.compile(
     rb"Traceback|\.py\b|\b(beers_service|grpc_bridge|beers_runtime|sqlalchemy|psycopg2?|sqlite3?|orjson|kombu|asyncio)\b|"
-    rb"\b(eventlet|greenlet|structlog|upb)\b|\b(SELECT|INSERT|UPDATE|DELETE) \w|\b\w*(Exception|Error)\b|"
+    rb"\b(eventlet|greenlet|structlog|upb)\b|\b(SELECT|INSERT|UPDATE|DELETE) \w|\b\w+(Exception|Error)\b|\bException\b|"
     rb"/(usr|home|var|tmp|root|opt)/|object at 0x|NoneType|site-packages"
 )
 """Texts that stand only where something of the inside does: nothing that is sent holds one of them."""
