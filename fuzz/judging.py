@@ -38,13 +38,15 @@ _OURS = "/beers.v1.BeersService/"
 
 
 _UNPARSED = re.compile(
-    rb"grpc-status\x0213\0\x0cgrpc-message.(Error parsing '[^']*' metadata|Illegal header |Failed parsing HTTP/2 )"
+    rb"grpc-status\x0213\0\x0cgrpc-message."
+    rb"(Error parsing '[^']*' metadata|Illegal header |Failed parsing HTTP/2 |Compression bit set but no encoding)"
 )
-"""An INTERNAL among the bytes of an answer; by such gRPC itself tells of headers that HTTP/2 does not allow."""
+"""An INTERNAL among the bytes of an answer; by such gRPC itself tells of headers that
+HTTP/2 does not allow, and of a compressed message without an encoding, as its specification has it."""
 
 
 def internal(answer: bytes) -> bool:
-    """Tell whether there is an INTERNAL in the bytes of an *answer* that is not gRPC's own about the headers."""
+    """Tell whether there is an INTERNAL in the bytes of an *answer* that is not gRPC's own about what came."""
     return b"grpc-status\x0213" in _UNPARSED.sub(b"", answer)
 
 

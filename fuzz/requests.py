@@ -159,7 +159,8 @@ def attempt(chance: random.Random) -> Attempt:
     path = method.path if chance.random() > 0.02 else _path(chance, method.path)
     count = chance.choice((1, 1, 2, 0, 5)) if method.requests_stream or chance.random() < 0.03 else 1
     messages = tuple(_message(chance, method) for _ in range(count))
-    endless = method.responses_stream
+    # A method that takes one message and gets none is left by gRPC's server without an answer.
+    endless = method.responses_stream or not (count or method.requests_stream)
     cancelled_after = chance.choice((0.0, 0.001, 0.02)) if chance.random() < 0.05 else None
     return Attempt(
         path=path,
