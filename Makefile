@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test test-pythons check static fmt lint types imports proto generated contract contracted buf lock locked clean bench bench-full chaos cluster
+.PHONY: help run test test-pythons check static fmt lint types imports proto generated contract contracted buf lock locked sbom clean bench bench-full chaos cluster fuzz
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s%s\n", $$1, $$2 }' Makefile
@@ -61,9 +61,12 @@ chaos: $(VENV)/dev.stamp ## take everything away from the product for ten minute
 cluster: $(VENV)/dev.stamp ## kill the leader of a cluster of three brokers under load, three times (ARGS="--kills 1", --help)
 	@exec $(BIN)/python -m chaos.cluster $(ARGS)
 
+fuzz: $(VENV)/dev.stamp ## send it 100,000 requests, garbage and forgeries, and look what it does (ARGS="--seed 7 --short", --help)
+	@exec $(BIN)/python -m fuzz $(ARGS)
+
 # ── Static checks ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-static: locked lint types imports generated contracted buf ## run every check that executes none of the code
+static: locked sbom lint types imports generated contracted buf ## run every check that executes none of the code
 
 lint: $(VENV)/dev.stamp ## look for mistakes and for code that `make fmt` would change
 	$(BIN)/ruff check .
@@ -98,6 +101,9 @@ buf: $(VENV)/dev.stamp ## lint the .proto files and look for changes that break 
 
 locked: $(VENV)/dev.stamp ## check that the lock files are those of pyproject.toml
 	sh scripts/lock.sh --check $(BIN)/uv
+
+sbom: $(VENV)/dev.stamp ## write the bill of materials of what runs, build/sbom.json, and look that each package has a licence
+	$(BIN)/python scripts/sbom.py requirements/run.txt build/sbom.json
 
 # ── Writing what is generated ────────────────────────────────────────────────────────────────────────────────────────
 

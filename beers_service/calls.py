@@ -65,8 +65,11 @@ class Calls:
                 if _is_plain_get(call):
                     self._reads.check(call)
                     wanted.append((index, fields.beer_id(call.arguments["beer_id"])))
+                elif call.method == _IMPORT:
+                    self._look_up(wanted, answers)
+                    answers[index] = self._import(call)
                 else:
-                    answers[index] = self._import(call) if call.method == _IMPORT else self._reads.run(call)
+                    answers[index] = self._reads.run(call)
             except BeersError as error:
                 answers[index] = error
             except Exception as error:

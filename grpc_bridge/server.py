@@ -20,6 +20,7 @@ from grpc_bridge.errors import CallFailed
 from grpc_bridge.feed import Feed
 from grpc_bridge.health import Health
 from grpc_bridge.probing import Prober
+from grpc_bridge.serving import Serving
 from grpc_bridge.settings import Settings
 from grpc_bridge.shedding import Desk
 from grpc_bridge.tls import ServerTls
@@ -104,7 +105,7 @@ class Bridge:
             longest_stream=settings.connection_grace * _STREAMS_SHARE if settings.connection_age else float("inf"),
         )
         self._tls = None if settings.tls is None else ServerTls(settings.tls, logger)
-        self._server = self._make_server()
+        self._serving = Serving(self._make_server, self._listen, settings.grace, logger)
         self.availability.on_change(self._tell)
 
     async def start(self) -> None:
@@ -113,9 +114,9 @@ class Bridge:
         Raises:
             CannotListen: If the port is taken or the address not ours.
         """
-        self.port = self._listen()
-        await self._server.start()
+        self.port = await self._serving.start()
         self._tasks = [
+            _task(self._serving.run(), "serving"),
             _task(self._bus.run(), "bus"),
             _task(self._prober.run(), "prober"),
             _task(self._feed.run(), "feed"),
@@ -160,7 +161,9 @@ class Bridge:
         last_words = asyncio.get_running_loop().call_later(
             max(0.0, grace - _LAST_WORDS), self._bus.fail_all, CallFailed("ServiceStopping")
         )
-        await self._server.stop(grace)
+        # What it puts in the place of a server that ends is not wanted any more.
+        self._tasks[0].cancel()
+        await self._serving.stop(grace)
         last_words.cancel()
         for task in self._tasks:
             task.cancel()
@@ -205,23 +208,23 @@ class Bridge:
         server.add_generic_rpc_handlers(reflection.handlers([servicer.SERVICE, *served], door, READ))
         return server
 
-    def _listen(self) -> int:
+    def _listen(self, server: grpc.aio.Server) -> int:
         settings = self._settings
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         self._require_free_port()
         try:
             if self._tls is None:
-                return self._server.add_insecure_port(f"{host}:{settings.port}")
-            return self._server.add_secure_port(f"{host}:{settings.port}", self._tls.credentials)
+                return server.add_insecure_port(f"{host}:{self.port}")
+            return server.add_secure_port(f"{host}:{self.port}", self._tls.credentials)
         except RuntimeError as error:
-            raise CannotListen(f"cannot listen on {host}:{settings.port}") from error
+            raise CannotListen(f"cannot listen on {host}:{self.port}") from error
 
     def _require_free_port(self) -> None:
         """Find out by ourselves what gRPC would tell in ten lines on standard error."""
         settings = self._settings
         try:
             family, kind, protocol, _, address = socket.getaddrinfo(
-                settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+                settings.host, self.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
             )[0]
             with socket.socket(family, kind, protocol) as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -230,7 +233,7 @@ class Bridge:
                 probe.bind(address)
         except OSError as error:
             reason = "it is taken; PORT chooses another" if error.errno == errno.EADDRINUSE else error.strerror
-            raise CannotListen(f"cannot listen on port {settings.port} of {settings.host}: {reason}") from error
+            raise CannotListen(f"cannot listen on port {self.port} of {settings.host}: {reason}") from error
 
     def _tell(self) -> None:
         absence = self.availability.absence

@@ -204,8 +204,21 @@ class Wire:
         self.sent += b"(aborted)"
 
 
+def nested(depth: int) -> bytes:
+    """Return a table that holds a table that holds a table, as it goes over the wire."""
+    table = struct.pack(">I", 0)
+    for _ in range(depth):
+        table = struct.pack(">I", len(table) + 3) + b"\x01xF" + table
+    return table
+
+
 @pytest.mark.parametrize("at_once", [1, 2, 7, 8, 1000])
-async def test_frames_may_come_in_any_pieces(at_once: int) -> None:
+@pytest.mark.parametrize(
+    "strange_properties",
+    [(0x0400, b"\x02\xed\xa0"), (0x2000, nested(1500)), (0x2000, b"\0\0\0\x03\x01x?"), (0x2000, b"\xff\0\0\0\x01x")],
+    ids=["no text", "tables in tables", "of no type", "too long"],
+)
+async def test_frames_may_come_in_any_pieces(at_once: int, strange_properties: tuple[int, bytes]) -> None:
     connection = BrokerConnection(0, unexpected_end)
     connection.connection_made(Wire())  # type: ignore[arg-type]  # a fake
     taken: list[tuple[str | None, bytes]] = []
@@ -226,9 +239,9 @@ async def test_frames_may_come_in_any_pieces(at_once: int) -> None:
         ]
         came += map(ContentBody, pieces)
     stream = b"".join(frames.marshal(frame, 1) for frame in came)
-    # Of a publisher whose correlation id is no text, in the midst of the others.
-    whole = b"\x02\xed\xa0"
-    header = struct.pack(">HHQH", 60, 0, 4, 0x0400) + whole
+    # Of a publisher whose properties are none, in the midst of the others.
+    flag, whole = strange_properties
+    header = struct.pack(">HHQH", 60, 0, 4, flag) + whole
     deliver = frames.marshal(Basic.Deliver("tag", 1, exchange="", routing_key="q"), 1)
     strange = (
         deliver + struct.pack(">BHI", 2, 1, len(header)) + header + b"\xce" + frames.marshal(ContentBody(b"junk"), 1)

@@ -30,6 +30,28 @@ def until(done: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any
     raise AssertionError(f"not within {patience:g} s: {what}")
 
 
+def fuzz(folder: Path, *arguments: str, patience: float) -> dict[str, Any]:
+    """Run `make fuzz`, see that it found nothing, and return the line for programs."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "fuzz", "--output", str(folder / "fuzz"), *arguments],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            printed, told = process.communicate(timeout=patience)
+        except subprocess.TimeoutExpired:
+            process.terminate()  # it stops what it has started
+            printed, told = process.communicate(timeout=60)
+        assert process.returncode == 0, told
+    result: dict[str, Any] = json.loads(printed)
+    assert (result["ok"], result["findings"]) == (True, {})
+    assert min(result["connections"], result["messages"], result["answered"], result["probes"]) > 0
+    assert {"OK", "INVALID_ARGUMENT"} <= result["codes"].keys()
+    return result
+
+
 class Running:
     """A program whose lines are kept."""
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import grpc
 import pytest
 
+from fuzz import judging
 from grpc_bridge.proto.beers.v1 import beers_pb2, beers_pb2_grpc
-from tests.e2e.running import Product, until
+from tests.e2e.running import Product, fuzz, until
 from tests.nodes import processes_with, wait_for_none_with
 
 
@@ -94,6 +95,17 @@ def test_a_client_that_knows_no_proto_lists_adds_and_reads_through_reflection(pr
     seed = json.loads(grpcurl("-d", '{"name": "Urtyp"}', address, "pb.Beers/Add"))
     assert seed["name"] == "Urtyp"
     assert "status" not in seed  # OK is zero, and zeros are not shown
+
+
+def test_what_should_never_be_sent_ends_stops_and_fills_nothing(product: Product, tmp_path: Path) -> None:
+    address = product.environment["BEERS_ADDRESS"]
+    result = fuzz(
+        tmp_path,
+        *("--seed", "1", "--requests", "800", "--on", str(product.data), "--address", address),
+        patience=100,
+    )
+    assert result["requests"] == 800
+    assert list(filter(None, map(judging.exception, product.running.lines))) == []
 
 
 def test_sigterm_stops_everything_in_order_and_the_next_run_has_the_data(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import structlog
 
 from beers_service import paging, reads
 from beers_service.calls import Calls
-from beers_service.domain.errors import InvalidField
+from beers_service.domain.errors import BeerNotFound, InvalidField
 from beers_service.methods import Call
 from beers_service.paging import size_of
 from beers_service.store.memory import MemoryStore
@@ -199,3 +199,10 @@ def test_only_a_request_id_that_is_one_reaches_the_log(given: Any, logged: str) 
     command, read = lines.entries
     assert command["request_id"] == logged
     assert read["method"] == "(malformed)"
+
+
+def test_what_is_read_before_an_import_in_one_message_does_not_show_it(catalogue: Catalogue) -> None:
+    beers = [{"name": "Jever", "request_id": "jever-1"}]
+    read, imported = (Call("get", {"beer_id": 1}, "a", "c"), Call("import_beers", {"beers": beers}, "b", "c"))
+    before, done, after = catalogue.calls.run([read, imported, read])
+    assert (type(before), done["added"], after["name"]) == (BeerNotFound, 1, "Jever")
