@@ -25,7 +25,7 @@ _OF_GRPC: dict[grpc.StatusCode, str] = {
 """The ends of calls that gRPC itself explains, in words of its own; an expression for those."""
 
 CLIENTS_OWN = "Internal error from Core"
-"""With which gRPC's own client, as INTERNAL, ends a call that is over before all of it was sent: its deadline passed, or the
+"""With which gRPC's own client, as INTERNAL, ends a call that is over before all was sent: its deadline passed, or the
 server answered in the midst of a stream. Only the client has these words."""
 
 _ENDED = "_server_main_loop"
