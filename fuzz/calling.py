@@ -63,6 +63,9 @@ async def _make(channel: grpc.aio.Channel, attempt: Attempt, calls: Calls, find:
         calls.codes["HANGS"] += 1
         find("a call that does not end", attempt.document())
         return
+    if message == judging.CLIENTS_OWN:
+        calls.codes["NOT ALL SENT"] += 1
+        return
     calls.codes[code.name] += 1
     if wrong := judging.fault(attempt.path, code, message, trailers):
         find(wrong, attempt.document())

@@ -24,8 +24,9 @@ _OF_GRPC: dict[grpc.StatusCode, str] = {
 }
 """The ends of calls that gRPC itself explains, in words of its own; an expression for those."""
 
-_CLIENTS_OWN = "Internal error from Core"
-"""With which gRPC's own client ends a call whose deadline passes while it is being sent; it never came to us."""
+CLIENTS_OWN = "Internal error from Core"
+"""With which gRPC's own client, as INTERNAL, ends a call that is over before all was sent: its deadline passed, or the
+server answered in the midst of a stream. Only the client has these words."""
 
 _ENDED = "_server_main_loop"
 """Stands in the traceback of gRPC's own server that has ended, and in whose place another one is put."""
@@ -60,8 +61,6 @@ def leak(text: bytes) -> str | None:
 
 def fault(path: str, code: grpc.StatusCode, message: str, trailers: Sequence[tuple[str, str | bytes]]) -> str | None:
     """Return what is wrong with an answer; None if nothing."""
-    if message == _CLIENTS_OWN:
-        return None
     told = b"\n".join(value if isinstance(value, bytes) else value.encode() for _, value in trailers)
     if found := leak(message.encode(errors="replace") + b"\n" + told):
         return f"tells of the inside: {found}"
