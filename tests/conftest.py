@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from beers_cli.rabbitmq import RabbitMQNode
@@ -29,6 +30,10 @@ _VIRTUAL_HOSTS = 20
 _ROOT = str(Path(__file__).parents[1])
 if _ROOT not in sys.path:
     sys.path.insert(0, _ROOT)
+
+# How quick examples are made and run tells of the machine.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")
