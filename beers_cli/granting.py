@@ -27,6 +27,8 @@ def _names(values: list[str] | None) -> list[str] | None:
             raise typer.BadParameter(
                 f"must be the name of a Nameko service, of letters, digits, - and _; not {value!r}"
             )
+        if value in permissions.OWN:
+            raise typer.BadParameter(f"{value!r} is what a user of the product itself is called; rename the subscriber")
     return values
 
 

@@ -53,6 +53,10 @@ class User:
     topics: tuple[Topic, ...] = ()
 
 
+OWN = ("service", "bridge")
+"""How the names of the users of the product itself end, which no subscriber's may."""
+
+
 def users(prefix: str, subscribers: Iterable[str]) -> list[User]:
     """Return the users of the product: *prefix* and ``service``, ``bridge`` and the name of each subscriber."""
     return [_service(prefix), _bridge(prefix), *(_subscriber(prefix, name) for name in subscribers)]

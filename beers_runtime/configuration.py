@@ -18,7 +18,7 @@ EXIT_CONFIGURATION = 78
 """The exit status of a process that cannot start as configured (EX_CONFIG of sysexits.h): do not restart it."""
 
 _STORES = {"sqlite": "sqlite", "sqlite+pysqlite": "sqlite", "postgresql+psycopg2": "postgresql"}
-_NEXT_URI = re.compile(r";(?=[a-z+]+://)")
+_NEXT_URI = re.compile(r";(?=\s*[a-z][a-z0-9+.-]*://)", re.IGNORECASE)
 _VARIABLE = re.compile(r"\$\{(?P<name>[^}:\s]+):?(?P<default>[^}]*)\}")
 
 
@@ -63,6 +63,8 @@ def amqp_uri(config: Mapping[str, object]) -> str:
     Each names a host and, if it names a port, one that exists; the files that it names can be read.
     """
     uri = text(config, "AMQP_URI")
+    if re.search(r"\s", uri):  # a space after a semicolon would make a virtual host of the next node
+        raise ConfigurationError("AMQP_URI must not contain white space")
     for node in broker_nodes(uri):
         _require_broker(node)
     return uri
@@ -76,7 +78,8 @@ def broker_nodes(uri: str) -> tuple[str, ...]:
 def _require_broker(uri: str) -> None:
     try:
         parts = urlsplit(uri)
-        well_formed = parts.scheme in {"amqp", "amqps", "pyamqp"} and parts.hostname and parts.port != 0
+        # Small letters only: not everything that reads a URI here takes others for the same.
+        well_formed = uri.startswith(("amqp://", "amqps://", "pyamqp://")) and parts.hostname and parts.port != 0
     except ValueError:  # a port that is none
         well_formed = False
     if not well_formed:

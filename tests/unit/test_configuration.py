@@ -98,6 +98,21 @@ def test_each_node_of_a_cluster_has_to_be_one(uri: str) -> None:
         configuration.amqp_uri({"AMQP_URI": uri})
 
 
+@pytest.mark.parametrize("between", ["; ", ";\n", " ;", ";\t"])
+def test_white_space_between_nodes_would_make_one_a_virtual_host_of_another(between: str) -> None:
+    uri = f"amqp://me:s3cret@a/{between}amqp://me:s3cret@b/"
+    with pytest.raises(ConfigurationError, match="AMQP_URI must not contain white space") as refused:
+        configuration.amqp_uri({"AMQP_URI": uri})
+    assert "s3cret" not in f"{refused.value} {configuration.without_password(uri)}"
+
+
+def test_a_scheme_in_capitals_is_refused_and_hides_its_password_all_the_same() -> None:
+    uri = "amqp://me:s3cret@a/;AMQPS://me:s3cret@b/"
+    with pytest.raises(ConfigurationError, match="AMQP_URI must look like"):
+        configuration.amqp_uri({"AMQP_URI": uri})
+    assert "s3cret" not in configuration.without_password(uri)
+
+
 @pytest.mark.parametrize(("file", "words"), [("/nowhere", "cannot be read"), (__file__, "no PEM")])
 def test_a_certificate_that_cannot_be_used_is_told_at_once(file: str, words: str) -> None:
     with pytest.raises(ConfigurationError, match=f"AMQP_URI: its cafile.* {words}"):

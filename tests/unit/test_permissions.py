@@ -63,6 +63,7 @@ def test_a_password_is_kept_as_rabbitmq_documents_it() -> None:
     ("arguments", "words"),
     [
         (("--subscriber", "a.*"), "must be the name of a Nameko service"),
+        (("--subscriber", "service"), "'service' is what a user of the product itself is called"),
         (("--passwords", "."), "needs --format definitions"),
         (("--format", "definitions", "--passwords", "/nowhere"), "Cannot read the password in /nowhere/beers-service"),
     ],

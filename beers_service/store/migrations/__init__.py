@@ -57,7 +57,9 @@ def require_current(engine: Engine, *, begin: bool = True) -> None:
         migrate(engine)
         return
     state = "is empty" if revision is None else f"is at revision {revision}, this version needs {REVISIONS[-1]}"
-    raise ConfigurationError(f"DATABASE_URL: the store {state}; run `beers admin migrate`")
+    # Only the URL of a file can hold no password.
+    which = f"DATABASE_URL={engine.url}" if engine.dialect.name == "sqlite" else "the same DATABASE_URL"
+    raise ConfigurationError(f"DATABASE_URL: the store {state}; run `beers admin migrate` with {which}")
 
 
 def _known_revision(connection: Connection) -> str | None:
