@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     import grpc
 
 SERVICE = "beers.v1.BeersService"
+_LIVENESS = "liveness"
 _ASKED = {
     SERVICE: "the catalogue: broker, service and store",
     "pb.Beers": "the original's two calls, by the same way",
-    "liveness": "the bridge itself",
+    _LIVENESS: "the bridge itself",
 }
 
 commands = typer.Typer()
@@ -38,11 +39,16 @@ commands = typer.Typer()
 def health(
     *,
     wait: Annotated[float, typer.Option(metavar="SECONDS", min=0, help="Wait up to so long until it serves.")] = 0,
+    liveness: Annotated[
+        bool, typer.Option("--liveness", help="Exit with 0 as long as the bridge itself works, whatever else is away.")
+    ] = False,
     as_json: AsJson = False,
     address: Address = DEFAULT_ADDRESS,
     timeout: Timeout = DEFAULT_TIMEOUT,
 ) -> None:
     """Tell whether the service can do its work: exit status 0 if it can, 1 if not."""
+    if wait and liveness:
+        raise typer.BadParameter("exclude each other", param_hint="'--wait' and '--liveness'")
     load_grpc()
     from beers_cli.client import open_channel  # noqa: PLC0415 - see load_grpc
 
@@ -53,6 +59,7 @@ def health(
             )
         statuses = {name: _status(channel, name, address, timeout) for name in _ASKED}
     serving = statuses[SERVICE] == "SERVING"
+    well = statuses[_LIVENESS] == "SERVING" if liveness else serving
     if as_json:
         print_json({"address": address, "serving": serving, "services": statuses})
     else:
@@ -63,7 +70,7 @@ def health(
             style = "green" if status == "SERVING" else "red"
             table.add_row(name, Text(status, style=style), Text(_ASKED[name]))
         console().print(table)
-    if not serving:
+    if not well:
         raise typer.Exit(1)
 
 

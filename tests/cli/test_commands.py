@@ -251,6 +251,17 @@ def test_health_is_shown_and_is_the_exit_status(service: FakeService, beers: Run
     assert "not serving within 0.2 s" in late.err
 
 
+def test_health_can_judge_the_bridge_alone(service: FakeService, beers: Run) -> None:
+    service.serving(yes=False)
+    assert beers("health", "--liveness").status == 0
+    assert beers("health", "--liveness", "--json").document["serving"] is False
+    misused = beers("health", "--liveness", "--wait", "1")
+    assert misused.status == 2
+    assert "exclude each other" in misused.err
+    service.stop()
+    assert beers("health", "--liveness", "--timeout", "0.5").status == 1
+
+
 def run_program(service: FakeService, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
     # Unbuffered, Python itself takes a broken pipe for a finished write.
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}

@@ -1,0 +1,176 @@
+"""The manifests say of the programs what is true of them: variables, ports, probes, commands and the time to end."""
+
+import re
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from beers_cli.application import application
+from beers_cli.health import SERVICE
+from beers_runtime import configuration, topology
+from beers_runtime.configuration import ConfigurationError
+from grpc_bridge import health, servicer
+from grpc_bridge.settings import Settings, settings
+from tests.manifests.rendered import (
+    K8S,
+    ROOT,
+    Manifest,
+    build,
+    container,
+    named,
+    of_kind,
+    own_names,
+    pod,
+    production_with,
+    settings_map,
+    workloads,
+)
+
+FOLDERS = [K8S / "base", K8S / "overlays/local", K8S / "overlays/production"]
+OURS = ["beers-bridge", "beers-service"]
+LEAVING = 5
+"""Seconds that a process may take to leave broker and store, after its grace."""
+
+overlays = pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+
+
+def configured(manifests: tuple[Manifest, ...], **added: str) -> Settings:
+    """Return what the bridge makes of what it is given, with what is *added*; secrets are any text."""
+    bridge = named(manifests, "Deployment", "beers-bridge")
+    secrets = dict.fromkeys(own_names(bridge), "secret") | {"AMQP_URI": "amqp://a:b@rabbitmq/"}
+    return settings(configuration.load(ROOT / "config.yaml", settings_map(manifests) | secrets | added))
+
+
+@overlays
+def test_every_variable_is_one_that_the_programs_read(folder: Path) -> None:
+    manifests = build(folder)
+    read = set(re.findall(r"\$\{([A-Z_]+):", (ROOT / "config.yaml").read_text()))
+    access = set(re.findall(r'"(BEERS_[A-Z_]+)"', "".join(p.read_text() for p in (ROOT / "beers_cli").glob("*.py"))))
+    assert "AMQP_URI" in read
+    assert "BEERS_ADDRESS" in access
+    assert set(settings_map(manifests)) <= read
+    for workload in workloads(manifests):
+        if container(workload)["image"].startswith("beers"):
+            assert set(own_names(workload)) <= read | access
+
+
+def test_the_base_alone_does_not_open_an_unprotected_port() -> None:
+    with pytest.raises(ConfigurationError, match="is open to other machines without TLS"):
+        configured(build(K8S / "base"))
+
+
+def test_production_asks_for_tls_and_tokens_and_local_says_that_it_does_not() -> None:
+    production = configured(build(K8S / "overlays/production"))
+    assert production.missing == ""
+    assert not production.allow_insecure
+    assert production.tokens is not None
+    local = configured(build(K8S / "overlays/local"))
+    assert local.allow_insecure
+
+
+def test_production_declares_quorum_queues() -> None:
+    assert settings_map(build(K8S / "overlays/production"))["QUEUE_TYPE"] == "quorum"
+
+
+@overlays
+def test_the_bridge_listens_where_the_services_lead(folder: Path) -> None:
+    manifests = build(folder)
+    (port,) = container(named(manifests, "Deployment", "beers-bridge"))["ports"]
+    assert int(settings_map(manifests)["PORT"]) == port["containerPort"]
+    services = [service for service in of_kind(manifests, "Service") if service["metadata"]["name"].startswith("beers")]
+    assert {"beers", "beers-headless"} <= {service["metadata"]["name"] for service in services}
+    for service in services:
+        (led,) = service["spec"]["ports"]
+        assert (led["port"], led["targetPort"]) == (port["containerPort"], port["name"])
+    policy = named(manifests, "NetworkPolicy", "beers-clients")
+    assert policy["spec"]["ingress"][0]["ports"] == [{"port": port["containerPort"]}]
+
+
+def test_the_headless_service_has_no_address_of_its_own() -> None:
+    assert named(build(K8S / "base"), "Service", "beers-headless")["spec"]["clusterIP"] == "None"
+
+
+@pytest.mark.parametrize("folder", FOLDERS[:2], ids=lambda folder: folder.name)
+def test_grpc_probes_ask_for_what_the_bridge_knows(folder: Path) -> None:
+    manifests = build(folder)
+    bridge = container(named(manifests, "Deployment", "beers-bridge"))
+    port = int(settings_map(manifests)["PORT"])
+    assert bridge["startupProbe"]["grpc"] == {"port": port, "service": health.LIVENESS}
+    assert bridge["livenessProbe"]["grpc"] == {"port": port, "service": health.LIVENESS}
+    assert bridge["readinessProbe"]["grpc"] == {"port": port, "service": servicer.SERVICE}
+    assert configured(manifests, ALLOW_INSECURE="true").tls is None  # of which the kubelet's probe knows nothing
+
+
+def test_where_the_port_speaks_tls_the_probes_do() -> None:
+    manifests = build(K8S / "overlays/production")
+    bridge = container(named(manifests, "Deployment", "beers-bridge"))
+    probes = {name: bridge[f"{name}Probe"] for name in ("startup", "liveness", "readiness")}
+    assert not [name for name, probe in probes.items() if "grpc" in probe]
+    assert {name: probe["exec"]["command"] for name, probe in probes.items()} == {
+        "startup": ["beers", "health", "--liveness"],
+        "liveness": ["beers", "health", "--liveness"],
+        "readiness": ["beers", "health"],
+    }
+    assert servicer.SERVICE == SERVICE
+    given = {variable["name"]: variable.get("value") for variable in bridge["env"]}
+    assert given["BEERS_ADDRESS"] == f"localhost:{settings_map(manifests)['PORT']}"
+    mounts = {mount["mountPath"] for mount in bridge["volumeMounts"]}
+    files = [given["BEERS_TLS_CA"], *(settings_map(manifests)[name] for name in ("TLS_CERTIFICATE", "TLS_KEY"))]
+    for file in [*files, settings_map(manifests)["TOKEN_JWKS"]]:
+        assert str(Path(str(file)).parent) in mounts
+
+
+def test_the_commands_of_probes_and_migration_are_there() -> None:
+    (job,) = of_kind(build(K8S / "base"), "Job")
+    bridge = container(named(build(K8S / "overlays/production"), "Deployment", "beers-bridge"))
+    for command in (container(job)["args"], bridge["livenessProbe"]["exec"]["command"][1:]):
+        assert CliRunner().invoke(application, [*command, "--help"]).exit_code == 0
+
+
+@overlays
+@pytest.mark.parametrize("name", OURS)
+def test_a_pod_has_longer_to_end_than_its_process_takes(folder: Path, name: str) -> None:
+    manifests = build(folder)
+    given = configured(manifests, ALLOW_INSECURE="true")
+    assert given.drain_delay > 0
+    deployment = named(manifests, "Deployment", name)
+    assert pod(deployment)["terminationGracePeriodSeconds"] >= given.drain_delay + given.grace + LEAVING
+    assert "lifecycle" not in container(deployment)  # a preStop hook takes its time out of the same
+
+
+@overlays
+def test_an_address_or_password_comes_from_a_secret_alone(folder: Path) -> None:
+    manifests = build(folder)
+    assert not of_kind(manifests, "Secret")
+    for workload in workloads(manifests):
+        for variable in container(workload).get("env", []):
+            if re.search("URI|URL|PASS|TOKEN", variable["name"]):
+                assert variable["valueFrom"]["secretKeyRef"]["key"] == variable["name"]
+    assert not [value for value in settings_map(manifests).values() if "://" in value]
+
+
+def test_the_autoscaler_looks_at_the_queue_of_the_calls(tmp_path: Path) -> None:
+    manifests = production_with(tmp_path, "keda-service")
+    queue, _processor = named(manifests, "ScaledObject", "beers-service")["spec"]["triggers"]
+    assert queue["metadata"]["queueName"] == topology.RPC_QUEUE
+    assert "replicas" not in named(manifests, "Deployment", "beers-service")["spec"]
+
+
+@pytest.mark.parametrize("part", ["bridge", "service"])
+def test_an_autoscaler_alone_says_how_many_there_are(tmp_path: Path, part: str) -> None:
+    manifests = production_with(tmp_path, f"hpa-{part}")
+    autoscaler = named(manifests, "HorizontalPodAutoscaler", f"beers-{part}")["spec"]
+    assert autoscaler["scaleTargetRef"]["name"] == f"beers-{part}"
+    assert autoscaler["minReplicas"] >= 2
+    assert "replicas" not in named(manifests, "Deployment", f"beers-{part}")["spec"]
+
+
+def test_the_certificate_names_all_by_which_the_bridge_is_called(tmp_path: Path) -> None:
+    manifests = production_with(tmp_path, "certificate")
+    certificate = named(manifests, "Certificate", "beers-bridge")["spec"]
+    bridge = named(manifests, "Deployment", "beers-bridge")
+    (mounted,) = (volume for volume in pod(bridge)["volumes"] if volume["name"] == "tls")
+    assert mounted["secret"]["secretName"] == certificate["secretName"]
+    called = {"localhost"} | {f"{service['metadata']['name']}.beers" for service in of_kind(manifests, "Service")}
+    assert called <= set(certificate["dnsNames"])
