@@ -27,7 +27,7 @@ from xml.etree import ElementTree as ET
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 REPORTS: Final = ROOT / "build" / "tests"
-ORDER: Final = ("service", "subscriber", "faults", "cli", "bridge", "contract", "unit")
+ORDER: Final = ("service", "subscriber", "faults", "cli", "bridge", "contract", "unit", "manifests")
 """The longest ones first, so that the lanes end together; directories that are not named here follow."""
 
 ALONE: Final = "e2e"
