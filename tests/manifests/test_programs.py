@@ -121,10 +121,12 @@ def test_where_the_port_speaks_tls_the_probes_do() -> None:
         assert str(Path(str(file)).parent) in mounts
 
 
-def test_the_commands_of_probes_and_migration_are_there() -> None:
-    (job,) = of_kind(build(K8S / "base"), "Job")
+def test_the_commands_of_containers_and_probes_are_there() -> None:
+    base = build(K8S / "base")
+    (job,) = of_kind(base, "Job")
+    ours = [container(named(base, "Deployment", name))["args"] for name in OURS]
     bridge = container(named(build(K8S / "overlays/production"), "Deployment", "beers-bridge"))
-    for command in (container(job)["args"], bridge["livenessProbe"]["exec"]["command"][1:]):
+    for command in (*ours, container(job)["args"], bridge["livenessProbe"]["exec"]["command"][1:]):
         assert CliRunner().invoke(application, [*command, "--help"]).exit_code == 0
 
 
