@@ -19,6 +19,7 @@ _DEFAULTS: Mapping[str, object] = {
     "MAX_WAITING": 1000,
     "MAX_WAIT": 1,
     "MAX_WATCHES": 5000,
+    "MAX_STREAMS": 100,
     "MAX_CALLS_PER_CLIENT": 0,
     "MAX_WATCHES_PER_CLIENT": 0,
     "MAX_RATE_PER_CLIENT": 0,
@@ -63,6 +64,7 @@ class Settings:
         max_waiting: Calls that may gather; more are refused.
         max_wait: For a call to wait for its turn, as far as can be foreseen; what would wait longer is refused.
         max_watches: Watches at once; more are refused.
+        max_streams: Calls and watches at once on one connection; the client keeps more until one of them has ended.
         connection_age: After which clients are told to connect anew; 0 for never.
         connection_grace: From then on, for what is under way on the old connection.
         watch_patience: For a watcher to read what it was sent, before its watch is ended.
@@ -93,6 +95,7 @@ class Settings:
     max_waiting: int = 1000
     max_wait: float = 1.0
     max_watches: int = 5000
+    max_streams: int = 100
     connection_age: float = 1800.0
     connection_grace: float = 900.0
     watch_patience: float = 10.0
@@ -146,6 +149,7 @@ def settings(config: Mapping[str, object]) -> Settings:
         max_waiting=configuration.integer(values, "MAX_WAITING", 1, 1_000_000),
         max_wait=configuration.number(values, "MAX_WAIT", 0.01, 3600),
         max_watches=configuration.integer(values, "MAX_WATCHES", 1, 1_000_000),
+        max_streams=configuration.integer(values, "MAX_STREAMS", 1, 1_000_000),
         connection_age=_age(values),
         connection_grace=configuration.number(values, "MAX_CONNECTION_AGE_GRACE", 1, 86_400),
         watch_patience=configuration.number(values, "WATCH_PATIENCE", 0.1, 3600),
