@@ -250,7 +250,7 @@ def _consul(values: Mapping[str, object], tls: TlsFiles | None) -> Consul | None
         stays=_flag(values, "REUSE_PORT"),
         token_file=_file(values, "CONSUL_TOKEN_FILE"),
         ca=_file(values, "CONSUL_CA"),
-        check_interval=configuration.number(values, "CONSUL_CHECK_INTERVAL", 1, 3600),
+        check_interval=configuration.number(values, "CONSUL_CHECK_INTERVAL", 1, 30),
     )
 
 
