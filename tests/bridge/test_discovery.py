@@ -39,9 +39,9 @@ GIVEN: dict[str, object] = {
 }
 
 
-def bridge(url: str, patience: float = 2.0, renewal: float = OFTEN, **changes: Any) -> Any:
+def bridge(url: str, patience: float = 2.0, renewal: float = OFTEN, drain_delay: float = 0.0, **changes: Any) -> Any:
     consul = Consul(url, "127.0.0.1", patience=patience, renewal=renewal, **changes)
-    return running_bridge(NOWHERE, wait=False, consul=consul)
+    return running_bridge(NOWHERE, wait=False, consul=consul, drain_delay=drain_delay)
 
 
 def told(running: RunningBridge) -> list[tuple[str, str | None]]:
@@ -91,7 +91,7 @@ async def test_what_is_advertised_is_registered_and_checked() -> None:
 
 async def test_it_is_deregistered_while_it_still_takes_calls_and_not_registered_again() -> None:
     async with consul_agent() as agent, AsyncExitStack() as stack:
-        running = await stack.enter_async_context(bridge(agent.url))
+        running = await stack.enter_async_context(bridge(agent.url, drain_delay=6 * OFTEN))
         await agent.hold(REGISTER, DEREGISTER)
         await agent.until(len(agent.requests) + 1)
         stopping = asyncio.ensure_future(stack.aclose())
