@@ -38,7 +38,7 @@ work=$(cd "$work" && pwd)
 get() {
     (cd "$work" && apt-get -qq -o Dir::Etc::SourceList="$work/sources.list" -o Dir::Etc::SourceParts=/dev/null \
         -o Dir::State::Lists="$work/lists" -o Dir::Cache="$work/cache" -o APT::Sandbox::User=root \
-        -o Acquire::Languages=none -o Acquire::http::Timeout=20 -o Acquire::Retries=1 "$@") < /dev/null >&2
+        -o Acquire::Languages=none -o Acquire::http::Timeout=15 -o Acquire::Retries=1 "$@") < /dev/null >&2
 }
 
 get -o APT::Update::Error-Mode=any update || refuse "the archive of Debian $release cannot be reached"

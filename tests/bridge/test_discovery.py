@@ -99,6 +99,7 @@ async def test_it_is_deregistered_while_it_still_takes_calls_and_not_registered_
         assert agent.requests[-1].path == REGISTER, "what is under way comes first"
         await agent.hold(DEREGISTER)
         await agent.until(1, DEREGISTER)
+        await asyncio.sleep(4 * OFTEN)  # and the delay is over
         async with grpc.aio.insecure_channel(running.target) as newcomer:
             asked = health_pb2.HealthCheckRequest(service="liveness")
             assert (await health_pb2_grpc.HealthStub(newcomer).Check(asked, timeout=5)).status

@@ -68,7 +68,7 @@ def consul(tmp_path: Path) -> Iterator[Consul]:
 
 
 def test_consul_leads_to_a_bridge_while_the_service_serves_and_only_then(
-    tmp_path: Path, fresh_amqp_uri: str, consul: Consul
+    tmp_path: Path, consul: Consul, fresh_amqp_uri: str
 ) -> None:
     port = processes.free_port()
     environment = os.environ | {
