@@ -42,7 +42,7 @@ class Registry(Protocol):
     """Where clients look bridges up."""
 
     async def keep(self, port: int) -> None:
-        """Keep this bridge, which listens on *port*, in the registry, until cancelled."""
+        """Keep this bridge, which listens on *port*, in the registry, until cancelled or deregistered."""
 
     async def deregister(self) -> None:
         """Take it out for good. Takes no longer than the registry's patience, and never fails."""
@@ -123,7 +123,7 @@ class ConsulRegistry:
         self._id = f"{self._consul.service}-{self._consul.host}-{port}"
         failures = 0
         while True:
-            # Consul is not to hear of both at once: it could take the later one first.
+            # Never both on the way: Consul could take the end of the instance before its renewal.
             async with self._turn:
                 if self._leaving:
                     return
@@ -133,7 +133,7 @@ class ConsulRegistry:
             await asyncio.sleep(self._pause(failures) * random.uniform(0.8, 1.2))  # noqa: S311 - not a secret
 
     async def deregister(self) -> None:
-        """Take the instance out, unless it may be that of others too: those Consul's check finds, or not."""
+        """Take the instance out; it stays where others may serve behind its address, which Consul's check finds out."""
         self._leaving = True
         if self._consul.stays or not self._id:
             return

@@ -1,6 +1,7 @@
 """What can be configured about the bridge."""
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -262,8 +263,8 @@ def _is_origin(url: str) -> bool:
         (parts.hostname or "").encode("idna")
     except ValueError:  # a port that is none, or a name that no host can have
         return False
-    bare = not parts.username and parts.path in ("", "/") and not parts.query and not parts.fragment
-    return parts.scheme in ("http", "https") and named and bare and url.isascii() and url.isprintable()
+    bare = "@" not in parts.netloc and parts.path in ("", "/") and not parts.query and not parts.fragment
+    return parts.scheme in ("http", "https") and named and bare and re.fullmatch("[!-~]+", url) is not None
 
 
 def _is_wildcard(host: str) -> bool:

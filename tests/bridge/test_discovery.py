@@ -159,7 +159,8 @@ async def test_the_longer_consul_is_away_the_more_seldom_it_is_asked() -> None:
             for count in (1, 2, 3):
                 await agent.until(count)
                 came.append(time.monotonic())
-            assert 0.4 <= came[1] - came[0] < came[2] - came[1]
+            assert came[1] - came[0] > 0.35
+            assert came[2] - came[1] > 0.7
             assert told(running) == [("not registered in Consul", "500 No cluster leader")]
 
 
@@ -240,6 +241,8 @@ def test_a_bridge_with_tls_is_checked_with_tls_and_one_that_shares_its_port_stay
     [
         ("CONSUL_URL", "127.0.0.1:8500"),
         ("CONSUL_URL", f"http://me:{SECRET}@127.0.0.1:8500"),
+        ("CONSUL_URL", f"http://:{SECRET}@127.0.0.1:8500"),
+        ("CONSUL_URL", "http://127.0.0.1:8500 "),
         ("CONSUL_URL", f"http://127.0.0.1:8500?token={SECRET}"),
         ("CONSUL_URL", "http://127.0.0.1:x"),
         ("CONSUL_URL", "http://a..b:8500"),
