@@ -16,6 +16,7 @@ from grpc_bridge.availability import Absence, Availability, Patience
 from grpc_bridge.batching import Limits
 from grpc_bridge.bus import Bus
 from grpc_bridge.calls import Reception, generic_handler
+from grpc_bridge.discovery import ConsulRegistry, NoRegistry, Registry
 from grpc_bridge.errors import CallFailed
 from grpc_bridge.feed import Feed
 from grpc_bridge.health import Health
@@ -105,6 +106,9 @@ class Bridge:
             longest_stream=settings.connection_grace * _STREAMS_SHARE if settings.connection_age else float("inf"),
         )
         self._tls = None if settings.tls is None else ServerTls(settings.tls, logger)
+        self._registry: Registry = NoRegistry()
+        if settings.consul is not None:
+            self._registry = ConsulRegistry(settings.consul, servicer.SERVICE, logger)
         self._serving = Serving(self._make_server, self._listen, settings.grace, logger)
         self.availability.on_change(self._tell)
 
@@ -120,6 +124,7 @@ class Bridge:
             _task(self._bus.run(), "bus"),
             _task(self._prober.run(), "prober"),
             _task(self._feed.run(), "feed"),
+            _task(self._registry.keep(self.port), "registry"),
         ]
         if self._settings.exposed and self._settings.missing:
             self._logger.warning(
@@ -154,7 +159,8 @@ class Bridge:
         grace = self._settings.grace
         self._logger.info("stopping", grace=grace)
         self._health.drain()
-        await asyncio.sleep(self._settings.drain_delay)
+        # Nobody new is to come when calls are refused.
+        await asyncio.gather(self._registry.deregister(), asyncio.sleep(self._settings.drain_delay))
         # A watch never ends by itself, and would take up the whole grace.
         self._feed.drain()
         self._reception.drain()

@@ -1,12 +1,15 @@
 """What can be configured about the bridge."""
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from beers_runtime import configuration, logs
 from grpc_bridge.auth import SCOPES, TokenRules
+from grpc_bridge.discovery import Consul
 from grpc_bridge.quotas import Quota
 from grpc_bridge.tls import TlsFiles
 
@@ -40,6 +43,13 @@ _DEFAULTS: Mapping[str, object] = {
     "TOKEN_LEEWAY": 30,
     "OPEN_REFLECTION": True,
     "ALLOW_INSECURE": False,
+    "CONSUL_URL": None,
+    "CONSUL_SERVICE": "beers",
+    "CONSUL_CHECK_INTERVAL": 5,
+    "CONSUL_TOKEN_FILE": None,
+    "CONSUL_CA": None,
+    "ADVERTISED_HOST": None,
+    "ADVERTISED_PORT": 0,
 }
 
 
@@ -77,6 +87,7 @@ class Settings:
         quota: What each client that is known may take.
         open_reflection: Whether reflection tells everybody.
         allow_insecure: Whether others than this machine may reach the port although something is `missing`.
+        consul: Where to register; None for nowhere.
     """
 
     amqp_uri: str
@@ -107,6 +118,7 @@ class Settings:
     quota: Quota = field(default_factory=Quota)
     open_reflection: bool = True
     allow_insecure: bool = False
+    consul: Consul | None = None
 
     @property
     def missing(self) -> str:
@@ -165,6 +177,7 @@ def settings(config: Mapping[str, object]) -> Settings:
         ),
         open_reflection=_flag(values, "OPEN_REFLECTION"),
         allow_insecure=_flag(values, "ALLOW_INSECURE"),
+        consul=_consul(values, tls),
     )
     if read.exposed and read.missing and not read.allow_insecure:
         raise configuration.ConfigurationError(
@@ -216,6 +229,53 @@ def _tokens(values: Mapping[str, object]) -> TokenRules | None:
         audience=configuration.text(values, "TOKEN_AUDIENCE"),
         leeway=configuration.number(values, "TOKEN_LEEWAY", 0, 3600),
     )
+
+
+def _consul(values: Mapping[str, object], tls: TlsFiles | None) -> Consul | None:
+    url = values.get("CONSUL_URL")
+    if not url:
+        return None
+    if not isinstance(url, str) or not _is_origin(url):
+        # Without the value: a password may be in it.
+        raise configuration.ConfigurationError(
+            "CONSUL_URL must look like http://host:8500 or https://host:8501; a token goes into CONSUL_TOKEN_FILE"
+        )
+    advertised = "ADVERTISED_HOST" if values.get("ADVERTISED_HOST") else "HOST"
+    host = configuration.text(values, advertised)
+    if _is_wildcard(host):
+        raise configuration.ConfigurationError(
+            f"ADVERTISED_HOST must be given as the address at which clients reach this bridge: {host} is none"
+        )
+    return Consul(
+        url=url.rstrip("/"),
+        host=host,
+        port=configuration.integer(values, "ADVERTISED_PORT", 0, 65535),
+        service=configuration.text(values, "CONSUL_SERVICE"),
+        tls=tls is not None,
+        stays=_flag(values, "REUSE_PORT"),
+        token_file=_file(values, "CONSUL_TOKEN_FILE"),
+        ca=_file(values, "CONSUL_CA"),
+        check_interval=configuration.number(values, "CONSUL_CHECK_INTERVAL", 1, 30),
+    )
+
+
+def _is_origin(url: str) -> bool:
+    """Whether *url* is one of HTTP that names a host, perhaps a port, and nothing else."""
+    try:
+        parts = urlsplit(url)
+        named = bool(parts.hostname) and parts.port != 0
+        (parts.hostname or "").encode("idna")
+    except ValueError:  # a port that is none, or a name that no host can have
+        return False
+    bare = "@" not in parts.netloc and parts.path in ("", "/") and not parts.query and not parts.fragment
+    return parts.scheme in ("http", "https") and named and bare and re.fullmatch("[!-~]+", url) is not None
+
+
+def _is_wildcard(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False  # a name
 
 
 def _clients(
