@@ -30,7 +30,7 @@ class Scraped:
     """One scrape of a process."""
 
     def __init__(self, port: int, accept: str = "") -> None:
-        request = urllib.request.Request(f"http://127.0.0.1:{port}/metrics", headers={"Accept": accept})  # noqa: S310
+        request = urllib.request.Request(f"http://127.0.0.1:{port}/metrics", headers={"Accept": accept})
         with urllib.request.urlopen(request, timeout=5) as response:  # noqa: S310 - http and our own
             self.text = response.read().decode()
         parse = openmetrics if accept else plain
