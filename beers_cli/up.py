@@ -105,7 +105,9 @@ def up(
         configuration.choice(config, "LOG_FORMAT", logs.STYLES)
         if bridges > 1:
             _require_shared_port(config)
-        metrics = _metrics_ports(config, names)
+        metrics = metrics_ports(config, names)
+        if metrics:
+            _require_own_ports(environment)
     except configuration.ConfigurationError as error:
         raise Failure(f"{error}.", "Correct it in the environment or in config.yaml.") from error
     folder = data.absolute()
@@ -176,13 +178,19 @@ def _require_shared_port(config: Mapping[str, object]) -> None:
         raise configuration.ConfigurationError("REUSE_PORT must be ${REUSE_PORT:false} for several bridges")
 
 
-def _metrics_ports(config: Mapping[str, object], names: Sequence[str]) -> dict[str, Address]:
+def metrics_ports(config: Mapping[str, object], names: Sequence[str]) -> dict[str, Address]:
     """Return where each of the parts called *names* is to tell its metrics; nothing if none is to."""
     first = configuration.metrics_address(config)
     if first is None:
         return {}
     last = configuration.integer({"METRICS_PORT": first.port + len(names) - 1}, "METRICS_PORT", 1, 65535)
     return {name: Address(first.host, port) for name, port in zip(names, range(first.port, last + 1), strict=True)}
+
+
+def _require_own_ports(environment: Mapping[str, str]) -> None:
+    # A file that fixes it would have every part but one refuse to start.
+    if configuration.load(environ={**environment, "METRICS_PORT": "1"}).get("METRICS_PORT") != 1:
+        raise configuration.ConfigurationError("METRICS_PORT must be ${METRICS_PORT:} for several processes")
 
 
 def _metrics_setting(metrics: Mapping[str, Address], name: str) -> dict[str, str]:
