@@ -202,7 +202,7 @@ class Exporter:
             ) from error
         self._server.set_app(make_wsgi_app(registry, disable_compression=True))
         threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True).start()
-        logger.info("metrics", host=address.host, port=address.port)
+        logger.info("metrics listening", host=address.host, port=address.port)
 
     def stop(self) -> None:
         """Answer no more; it takes half a second at most. Without it, that ends with the process."""
