@@ -8,6 +8,7 @@ from typing import Any
 from nameko.extensions import DependencyProvider
 
 from beers_runtime import configuration
+from beers_runtime.topology import SERVICE
 from beers_service.broker import Broker, backoff
 from beers_service.calls import Calls
 from beers_service.domain.errors import BeersError, InvalidField, StoreUnavailable
@@ -17,6 +18,7 @@ from beers_service.methods import Call
 from beers_service.publisher import AmqpPublisher
 from beers_service.relay import Relay
 from beers_service.representation import Json, represent_error
+from beers_service.spans import Spans, tracing_of
 from beers_service.store import migrations
 from beers_service.store.engine import connect
 from beers_service.store.event_log import SqlEventLog
@@ -43,7 +45,8 @@ class BoundCalls:
 
     def one(self, method: str, /, **arguments: Any) -> Any:
         """Run one call and return its result; raises what it ended in."""
-        answer = self._calls.run([self._call(method, arguments)])[0]
+        # That of a bridge, which asks every second, nobody looks for.
+        answer = self._calls.run([self._call(method, arguments)], edge=method != "ping")[0]
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -112,11 +115,12 @@ class CallsProvider(DependencyProvider):
         self._log = SqlEventLog(self._engine)
         reader = SqlReader(self._engine)
         log_id = reader.head().log_id
-        self._relay = Relay(reader, SqlRelayCursor(self._engine), AmqpPublisher(broker, log_id), logger)
-        writer = Writer(self._log, reader, _now, self._relay.wake)
+        spans = Spans(tracing_of(config, f"{SERVICE}-service", logger), self._engine.dialect.name)
+        self._relay = Relay(reader, SqlRelayCursor(self._engine), AmqpPublisher(broker, log_id), logger, spans)
+        writer = Writer(self._log, reader, _now, self._relay.wake, spans)
         # The container of `nameko run` does not tell: there each call has its own commit.
         gathering = Gathering(writer.submit, lambda: bool(getattr(self.container, "unbegun", 0)))
-        self._calls = Calls(writer, reader, logger, gathering.submit)
+        self._calls = Calls(writer, reader, logger, gathering.submit, spans)
         self._stopping = False
 
     def start(self) -> None:

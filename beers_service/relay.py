@@ -13,6 +13,7 @@ from structlog.typing import FilteringBoundLogger
 from beers_service.broker import backoff
 from beers_service.domain.errors import BeersError
 from beers_service.ports import BeerReader, EventPublisher, EventRecord, PublishingFailed, RelayCursor
+from beers_service.spans import Spans
 
 WINDOW = 500
 """How many events are published before their confirms are awaited."""
@@ -33,15 +34,22 @@ class Relay:
         cursor: Remembers how far the bus has it, and who tells it.
         publisher: The bus.
         logger: Where failures are told.
+        spans: Gets a span for the events of each trace that is sampled; None: there are none.
     """
 
     def __init__(
-        self, reader: BeerReader, cursor: RelayCursor, publisher: EventPublisher, logger: FilteringBoundLogger
+        self,
+        reader: BeerReader,
+        cursor: RelayCursor,
+        publisher: EventPublisher,
+        logger: FilteringBoundLogger,
+        spans: Spans | None = None,
     ) -> None:
         self._reader = reader
         self._cursor = cursor
         self._publisher = publisher
         self._logger = logger
+        self._spans = spans or Spans()
         self._stopping = threading.Event()
 
     def run(self) -> None:
@@ -85,7 +93,8 @@ class Relay:
                 self._cursor.wait(POLL)
                 continue
             _require_gapless(position, window)
-            self._publisher.publish(window)
+            with self._spans.publish(window) as told:
+                self._publisher.publish(told)
             published = True
             position = window[-1].position
             if not self._cursor.advance(position):

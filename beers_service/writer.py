@@ -31,6 +31,7 @@ from beers_service.domain.errors import (
     RequestIdReused,
 )
 from beers_service.ports import BeerReader, EventLog, Head, LogTransaction, StoredAnswer, StoredEvent
+from beers_service.spans import Spans
 
 Clock = Callable[[], datetime]
 
@@ -97,13 +98,22 @@ class Writer:
         reader: Where past answers are read.
         clock: Tells the time, in UTC.
         committed: Called with no argument after every transaction that appended something.
+        spans: Gets a span for each transaction and trace that is sampled; None: there are none.
     """
 
-    def __init__(self, log: EventLog, reader: BeerReader, clock: Clock, committed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        log: EventLog,
+        reader: BeerReader,
+        clock: Clock,
+        committed: Callable[[], None],
+        spans: Spans | None = None,
+    ) -> None:
         self._log = log
         self._reader = reader
         self._clock = clock
         self._committed = committed
+        self._spans = spans or Spans()
         self._lock = threading.Lock()
         self._queue: deque[_Entry] = deque()
         self._waiting = 0
@@ -203,7 +213,7 @@ class Writer:
 
     def _commit(self, requests: Sequence[Request]) -> list[Outcome | StoredAnswer]:
         now = time.monotonic()
-        with self._log.transaction() as transaction:
+        with self._spans.commit(requests), self._log.transaction() as transaction:
             batch = _Batch(transaction, max(self._clock(), transaction.head.time), requests)
             outcomes = [
                 DeadlinePassed(request.request_id) if request.deadline < now else batch.run(request)

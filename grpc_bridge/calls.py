@@ -16,7 +16,8 @@ import grpc
 from google.protobuf.message import Message
 from structlog.typing import FilteringBoundLogger
 
-from grpc_bridge import auth, errors
+from beers_runtime.tracing import OFF, Tracing, ids
+from grpc_bridge import auth, errors, spans
 from grpc_bridge.auth import WRITE, Door
 from grpc_bridge.errors import CallFailed
 from grpc_bridge.identifiers import identifiers, in_a_log, is_acceptable
@@ -74,6 +75,7 @@ class Reception:
         door: Door | None = None,
         quota: Quota | None = None,
         longest_stream: float = float("inf"),
+        tracing: Tracing = OFF,
     ) -> None:
         """Prepare to receive; without a *door* everybody may do everything, and nobody has a *quota*.
 
@@ -86,6 +88,7 @@ class Reception:
         self._write_patience = write_patience
         self._default_deadline = default_deadline
         self._logger = logger
+        self._tracing = tracing
         self._door = door
         self._tells_reads = logger.is_enabled_for(logging.DEBUG)
         self._identifier = identifiers()
@@ -352,7 +355,8 @@ class Reception:
             elif key == ATTEMPTS:
                 again = True
         deadline = self._deadline(context, default_deadline)
-        call = Call(correlation_id or self._identifier(), deadline, traceparent, self._default_deadline)
+        span = self._tracing.enter(traceparent)
+        call = Call(correlation_id or self._identifier(), deadline, traceparent, self._default_deadline, span)
         call.again = again
         return call
 
@@ -377,6 +381,8 @@ class Reception:
         return errors.internal(error_id)
 
     def _log(self, name: str, call: Call, code: grpc.StatusCode, started: float) -> None:
+        if call.span is not None:
+            spans.answered(self._tracing, call.span, name, code, call.correlation_id)
         # Commands and failures are what one looks for; reads that went well only bury them.
         told = bool(call.request_id) or code is not grpc.StatusCode.OK
         if not (told or self._tells_reads):
@@ -393,6 +399,7 @@ class Reception:
             request_id=in_a_log(call.request_id),
             correlation_id=call.correlation_id,
             **more,
+            **ids(call.traceparent),
         )
 
 

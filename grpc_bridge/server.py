@@ -10,6 +10,7 @@ import grpc
 from structlog.typing import FilteringBoundLogger
 
 from beers_runtime.configuration import ConfigurationError
+from beers_runtime.tracing_settings import FLUSH, start
 from grpc_bridge import health, reflection, seed_servicer, servicer
 from grpc_bridge.auth import READ, Door
 from grpc_bridge.availability import Absence, Availability, Patience
@@ -74,6 +75,7 @@ class Bridge:
         self._settings = settings
         self._logger = logger
         self._tasks: list[asyncio.Task[None]] = []
+        self._tracing = start(settings.tracing, logger)
         self._bus = Bus(
             settings.amqp_uri,
             availability=self.availability,
@@ -81,6 +83,7 @@ class Bridge:
             limits=Limits(settings.batches_in_flight, waiting=settings.max_waiting, patience=settings.max_wait),
             heartbeat=settings.heartbeat,
             broker_patience=settings.broker_patience,
+            tracing=self._tracing,
         )
         self._prober = Prober(
             self._bus,
@@ -103,6 +106,7 @@ class Bridge:
             door=self._door,
             quota=settings.quota,
             longest_stream=settings.connection_grace * _STREAMS_SHARE if settings.connection_age else float("inf"),
+            tracing=self._tracing,
         )
         self._tls = None if settings.tls is None else ServerTls(settings.tls, logger)
         self._serving = Serving(self._make_server, self._listen, settings.grace, logger)
@@ -158,9 +162,9 @@ class Bridge:
         # A watch never ends by itself, and would take up the whole grace.
         self._feed.drain()
         self._reception.drain()
-        last_words = asyncio.get_running_loop().call_later(
-            max(0.0, grace - _LAST_WORDS), self._bus.fail_all, CallFailed("ServiceStopping")
-        )
+        loop = asyncio.get_running_loop()
+        last = loop.time() + grace
+        last_words = loop.call_later(max(0.0, grace - _LAST_WORDS), self._bus.fail_all, CallFailed("ServiceStopping"))
         # What it puts in the place of a server that ends is not wanted any more.
         self._tasks[0].cancel()
         await self._serving.stop(grace)
@@ -169,6 +173,7 @@ class Bridge:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._bus.close()
+        await asyncio.to_thread(self._tracing.close, max(0.0, min(FLUSH, last - loop.time())))
         self._logger.info("stopped")
 
     def _make_server(self) -> grpc.aio.Server:

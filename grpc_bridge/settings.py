@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from beers_runtime import configuration, logs
+from beers_runtime.topology import SERVICE
+from beers_runtime.tracing_settings import TracingSettings, tracing_settings
 from grpc_bridge.auth import SCOPES, TokenRules
 from grpc_bridge.quotas import Quota
 from grpc_bridge.tls import TlsFiles
@@ -74,6 +76,7 @@ class Settings:
             for.
         quota: What each client that is known may take.
         open_reflection: Whether reflection tells everybody.
+        tracing: Which traces are sampled, and where they go; None if nothing is traced.
         allow_insecure: Whether others than this machine may reach the port although something is `missing`.
     """
 
@@ -104,6 +107,7 @@ class Settings:
     quota: Quota = field(default_factory=Quota)
     open_reflection: bool = True
     allow_insecure: bool = False
+    tracing: TracingSettings | None = None
 
     @property
     def missing(self) -> str:
@@ -161,6 +165,7 @@ def settings(config: Mapping[str, object]) -> Settings:
         ),
         open_reflection=_flag(values, "OPEN_REFLECTION"),
         allow_insecure=_flag(values, "ALLOW_INSECURE"),
+        tracing=tracing_settings(config, f"{SERVICE}-bridge"),
     )
     if read.exposed and read.missing and not read.allow_insecure:
         raise configuration.ConfigurationError(
