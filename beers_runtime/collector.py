@@ -112,7 +112,7 @@ class Collector:
         closing = threading.Thread(target=self._processor.shutdown, name="traces closing", daemon=True)
         closing.start()
         closing.join(patience)
-        self._counting.tell()
+        self._counting.close()
 
 
 def _link(span: Span) -> Link:
@@ -133,36 +133,35 @@ class _Counting(SpanExporter):
         self._exporter = exporter
         self._queue = queue
         self._logger = logger
-        self._settled = 0  # those that are not waiting any more
-        self._lost = 0
+        self._settled = 0  # those that do not wait any more
+        self._delivered = 0
+        self._told = 0
         self._tell_at = 0.0
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """See `SpanExporter`."""
         # More cannot have waited; the others were pushed out.
         pushed_out = max(0, self.taken - self._settled - self._queue)
-        self._lost += pushed_out
         self._settled += pushed_out + len(spans)
         result = self._exporter.export(spans)
         self.failing = result is not SpanExportResult.SUCCESS
-        if self.failing:
-            self._lost += len(spans)
-        if self._lost and time.monotonic() >= self._tell_at:
-            self._tell_at = time.monotonic() + _TELL_EVERY
-            self._told()
+        if not self.failing:
+            self._delivered += len(spans)
+        if time.monotonic() >= self._tell_at:
+            self._tell(self._settled)
         return result
 
-    def tell(self) -> None:
+    def close(self) -> None:
         """Tell what is lost, now that nothing more comes."""
-        self._lost += self.taken - self._settled
-        self._settled = self.taken
-        if self._lost:
-            self._told()
+        self._tell(self.taken)
 
     def shutdown(self) -> None:
         """See `SpanExporter`."""
         self._exporter.shutdown()
 
-    def _told(self) -> None:
-        self._logger.warning("the collector of traces did not take spans", lost=self._lost)
-        self._lost = 0
+    def _tell(self, settled: int) -> None:
+        lost = settled - self._delivered - self._told
+        if lost:
+            self._told += lost
+            self._tell_at = time.monotonic() + _TELL_EVERY
+            self._logger.warning("the collector of traces did not take spans", lost=lost)

@@ -27,22 +27,21 @@ _SAMPLERS: Final = {
 }
 """By OpenTelemetry's names: which part is sampled (None: as the argument says), and whether a caller is believed."""
 
-# Of what a configuration file may leave out. Subscribers have files of their own, and everybody knows these variables.
-_DEFAULTS: Final = {
+_DEFAULTS: Final[Mapping[str, object]] = {
     "OTEL_EXPORTER_OTLP_ENDPOINT": "",
     "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "",
     "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
     "OTEL_EXPORTER_OTLP_HEADERS": "",
     "OTEL_EXPORTER_OTLP_CERTIFICATE": "",
-    "OTEL_EXPORTER_OTLP_TIMEOUT": "10000",
+    "OTEL_EXPORTER_OTLP_TIMEOUT": 10_000,
     "OTEL_TRACES_SAMPLER": "parentbased_always_on",
-    "OTEL_TRACES_SAMPLER_ARG": "1.0",
+    "OTEL_TRACES_SAMPLER_ARG": 1.0,
     "OTEL_SERVICE_NAME": "",
     "OTEL_RESOURCE_ATTRIBUTES": "",
-    "OTEL_BSP_SCHEDULE_DELAY": "5000",
-    "OTEL_BSP_MAX_QUEUE_SIZE": "2048",
-    "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "128",
-    "OTEL_SDK_DISABLED": "false",
+    "OTEL_BSP_SCHEDULE_DELAY": 5000,
+    "OTEL_BSP_MAX_QUEUE_SIZE": 2048,
+    "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": 128,
+    "OTEL_SDK_DISABLED": False,
 }
 
 
@@ -85,12 +84,16 @@ def tracing_settings(config: Mapping[str, object], service: str) -> TracingSetti
     Raises:
         ConfigurationError: If a value is malformed.
     """
-    values = {
-        name: configuration.substituted(name, config.get(name, f"${{{name}:{default}}}"), os.environ)
-        for name, default in _DEFAULTS.items()
-    }
+    values = {}
+    for name, default in _DEFAULTS.items():
+        # Subscribers have configuration files of their own, and everybody knows these variables.
+        given = config[name] if name in config else configuration.substituted(name, f"${{{name}:}}", os.environ)
+        values[name] = default if given is None else given
     url = _url(values)
-    if not url or values["OTEL_SDK_DISABLED"] is True:
+    disabled = values["OTEL_SDK_DISABLED"]
+    if not isinstance(disabled, bool):
+        raise ConfigurationError(f"OTEL_SDK_DISABLED must be true or false, got {disabled!r}")
+    if not url or disabled:
         return None
     configuration.choice(values, "OTEL_EXPORTER_OTLP_PROTOCOL", ("http/protobuf",))
     rate, follows = _SAMPLERS[configuration.choice(values, "OTEL_TRACES_SAMPLER", _SAMPLERS)]
@@ -151,8 +154,6 @@ def _url(values: Mapping[str, object]) -> str:
 
 def _text(values: Mapping[str, object], name: str) -> str:
     value = values[name]
-    if value is None:
-        return ""
     if not isinstance(value, str):
         raise ConfigurationError(f"{name} must be text, got {value!r}")
     return value

@@ -51,10 +51,9 @@ class Collector:
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
         self._thread.start()
 
-    def named(self, name: str) -> Span:
-        """Return the only span of that name."""
-        (span,) = [span for span in self.spans if span.name == name]
-        return span
+    def of(self, trace_id: str) -> list[Span]:
+        """Return the spans of a trace, as they came."""
+        return [span for span in self.spans if span.trace_id == trace_id]
 
     def close(self) -> None:
         self._server.shutdown()
