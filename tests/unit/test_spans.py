@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import structlog
 
-from beers_runtime.tracing import Span, Tracing, ids
+from beers_runtime.tracing import Attributes, Kind, Span, Tracing, ids
 from beers_service.calls import Calls
 from beers_service.domain.errors import StoreUnavailable
 from beers_service.methods import Call
@@ -72,7 +72,7 @@ class Scene:
         return [ended for ended in self.ended if ended.name == name]
 
     def _take(
-        self, span: Span, name: str, _kind: str, attributes: dict[str, Any], error: str, links: Iterable[Span]
+        self, span: Span, name: str, _kind: Kind, attributes: Attributes, error: str, links: Iterable[Span]
     ) -> None:
         self.ended.append(Ended(span, name, dict(attributes), error, list(links)))
 
