@@ -56,6 +56,7 @@ class Collector:
         return [span for span in self.spans if span.trace_id == trace_id]
 
     def close(self) -> None:
+        """Stop listening. May be called again."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()

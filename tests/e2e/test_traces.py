@@ -19,43 +19,44 @@ from tests.processes import Process, eventually
 
 CLIENT = "00f067aa0ba902b7"
 LIMIT = 8.0
-"""Seconds that a process may take to stop which has nothing in hand but spans: it has two for those, and would try for ten
-if nobody stopped it."""
+"""Seconds that a process may take to stop which has only spans in hand: it has two, and else would try for ten."""
+
+NEVER = "600000"
 
 
 class Parts:
-    """A service, a bridge and a subscriber, each with a collector."""
+    """A service, a bridge and a subscriber, whose spans go to one collector; the subscriber's when it stops."""
 
-    def __init__(self, folder: Path, amqp_uri: str, service: str, bridge: str, subscriber: str) -> None:
+    def __init__(self, folder: Path, amqp_uri: str, collector: str) -> None:
         self.port = processes.free_port()
         self._folder = folder
-        self._amqp_uri = amqp_uri
-        self.service = self._start(service, "beers_service", DATABASE_URL=f"sqlite:///{folder}/beers.db")
-        self.bridge = self._start(bridge, "grpc_bridge", PORT=str(self.port))
-        following = ("beers_service", "--service", "tests.subscriber.following:Following")
-        given = {"FOLLOWING_DATABASE_URL": f"sqlite:///{folder}/following.db", "FOLLOWING_FOLDER": str(folder)}
-        self.subscriber = self._start(subscriber, *following, **given)
+        self._environ = {"AMQP_URI": amqp_uri, "OTEL_EXPORTER_OTLP_ENDPOINT": collector}
+        soon = {"OTEL_BSP_SCHEDULE_DELAY": "50"}
+        self.service = self._start("beers_service", DATABASE_URL=f"sqlite:///{folder}/beers.db", **soon)
+        self.bridge = self._start("grpc_bridge", PORT=str(self.port), **soon)
+        self.subscriber = self._start(
+            *("beers_service", "--service", "tests.subscriber.following:Following"),
+            FOLLOWING_DATABASE_URL=f"sqlite:///{folder}/following.db",
+            FOLLOWING_FOLDER=str(folder),
+            OTEL_BSP_SCHEDULE_DELAY=NEVER,
+        )
         self.bridge.await_line("serving")
         self.subscriber.await_line("consuming")
 
-    def _start(self, collector: str, module: str, *arguments: str, **environ: str) -> Process:
-        given = {
-            "AMQP_URI": self._amqp_uri,
-            "OTEL_EXPORTER_OTLP_ENDPOINT": collector,
-            "OTEL_BSP_SCHEDULE_DELAY": "50",
-        }
-        return Process(self._folder, ["-m", module, *arguments], {**given, **environ})
+    def _start(self, module: str, *arguments: str, **environ: str) -> Process:
+        return Process(self._folder, ["-m", module, *arguments], self._environ | environ)
 
-    @property
-    def all(self) -> tuple[Process, ...]:
-        """In the order in which they are to stop."""
-        return self.bridge, self.service, self.subscriber
-
-    def add(self, traceparent: str) -> None:
-        """Add a beer."""
+    def add(self, trace: str, flags: str) -> None:
+        """Add a beer as a client in the middle of a trace."""
         with grpc.insecure_channel(f"127.0.0.1:{self.port}") as channel:
             stub = beers_pb2_grpc.BeersServiceStub(channel)
-            stub.AddBeer(beers_pb2.AddBeerRequest(name="Punk"), timeout=20, metadata=[("traceparent", traceparent)])
+            metadata = (("traceparent", f"00-{trace}-{CLIENT}-{flags}"),)
+            stub.AddBeer(beers_pb2.AddBeerRequest(name="Punk"), timeout=20, metadata=metadata)
+
+    def add_by_command(self, trace: str) -> None:
+        """Add a beer with the command line, in a trace that is sampled."""
+        told = {"BEERS_ADDRESS": f"127.0.0.1:{self.port}", "TRACEPARENT": f"00-{trace}-{CLIENT}-01"}
+        subprocess.run([sys.executable, "-m", "beers_cli", "add", "Punk"], env={**os.environ, **told}, check=True)
 
     def await_handled(self, count: int) -> None:
         """Wait until the subscriber has begun to handle so many events."""
@@ -63,30 +64,38 @@ class Parts:
         eventually(lambda: tries.exists() and len(tries.read_text().split()) >= count)
 
     def kill(self) -> None:
-        for process in self.all:
+        for process in (self.bridge, self.service, self.subscriber):
             if process.alive():
                 process.kill()
 
 
+class Story:
+    """Two calls, of which one is to be traced, up to the stop of the subscriber that has handled their events."""
+
+    def __init__(self, parts: Parts, collector: Collector) -> None:
+        self.parts = parts
+        self.collector = collector
+        self.wanted, self.unwanted = secrets.token_hex(16), secrets.token_hex(16)
+        parts.add(self.unwanted, "00")
+        parts.add_by_command(self.wanted)
+        parts.await_handled(2)
+        eventually(lambda: len(collector.of(self.wanted)) >= 5)
+        self.stopped = parts.subscriber.stop()
+
+
 @pytest.fixture(scope="module")
-def collector() -> Iterator[Collector]:
+def story(tmp_path_factory: pytest.TempPathFactory, module_amqp_uri: str) -> Iterator[Story]:
     with collecting() as collector:
-        yield collector
+        parts = Parts(tmp_path_factory.mktemp("parts"), module_amqp_uri, collector.url)
+        try:
+            yield Story(parts, collector)
+        finally:
+            parts.kill()
 
 
-@pytest.fixture(scope="module")
-def parts(tmp_path_factory: pytest.TempPathFactory, module_amqp_uri: str, collector: Collector) -> Iterator[Parts]:
-    parts = Parts(tmp_path_factory.mktemp("parts"), module_amqp_uri, *[collector.url] * 3)
-    yield parts
-    parts.kill()
-
-
-def test_a_call_is_one_trace_from_its_client_to_the_subscriber_of_its_event(parts: Parts, collector: Collector) -> None:
-    trace = secrets.token_hex(16)
-    environ = {"BEERS_ADDRESS": f"127.0.0.1:{parts.port}", "TRACEPARENT": f"00-{trace}-{CLIENT}-01"}
-    subprocess.run([sys.executable, "-m", "beers_cli", "add", "Punk"], env={**os.environ, **environ}, check=True)
-    eventually(lambda: len(collector.of(trace)) >= 6)
-    spans = {span.name: span for span in collector.of(trace)}
+def test_a_call_is_one_trace_from_its_client_to_the_subscriber_of_its_event(story: Story) -> None:
+    spans = {span.name: span for span in story.collector.of(story.wanted)}
+    assert len(story.collector.of(story.wanted)) == len(spans)
     names = ("beers.v1.BeersService/AddBeer", "send beers.execute", "process beers.add")
     call, sent, processed = (spans.pop(name) for name in names)
     commit, published, handled = (spans.pop(name) for name in ("commit", "publish BeerAdded", "process BeerAdded"))
@@ -98,66 +107,56 @@ def test_a_call_is_one_trace_from_its_client_to_the_subscriber_of_its_event(part
         *(("beers-bridge", "server"), ("beers-bridge", "producer"), ("beers-service", "consumer")),
         *(("beers-service", "client"), ("beers-service", "producer"), ("following", "consumer")),
     ]
-    assert not any(span.failed for span in collector.of(trace))
+    assert not any(span.failed for span in story.collector.spans)
     assert within(sent, call)
     assert within(processed, call)
     assert within(commit, processed)
-    assert published.start >= commit.end
-    assert handled.start >= published.start
+    assert commit.end <= published.start <= handled.start
     assert (call.attributes["rpc.method"], call.attributes["rpc.grpc.status_code"]) == ("AddBeer", 0)
     assert commit.attributes["db.system.name"] == "sqlite"
     assert published.attributes["messaging.destination.name"] == "beers.events:BeerAdded"
-    for process, event, span in ((parts.bridge, "call", call), (parts.service, "command", processed)):
-        logged = [line for line in process.lines() if line["event"] == event and line.get("trace_id") == trace]
-        assert [line["span_id"] for line in logged] == [span.span_id]
+    for process, event, span in ((story.parts.bridge, "call", call), (story.parts.service, "command", processed)):
+        assert span_ids(process, event, story.wanted) == [span.span_id]
 
 
-def test_a_call_whose_client_wants_no_trace_has_no_span_anywhere(parts: Parts, collector: Collector) -> None:
-    unwanted, wanted = secrets.token_hex(16), secrets.token_hex(16)
-    parts.add(f"00-{unwanted}-{CLIENT}-00")
-    parts.add(f"00-{wanted}-{CLIENT}-01")
-    eventually(lambda: len(collector.of(wanted)) >= 6)
-    # What comes first is told first, by each of them.
-    assert collector.of(unwanted) == []
-    (logged,) = [line for line in parts.service.lines() if line.get("trace_id") == unwanted]
-    assert logged["span_id"] == CLIENT
+def test_a_call_whose_client_wants_no_trace_has_no_span_anywhere(story: Story) -> None:
+    assert {span.trace_id for span in story.collector.spans} == {story.wanted}
+    for process, event in ((story.parts.bridge, "call"), (story.parts.service, "command")):
+        assert span_ids(process, event, story.unwanted) == [CLIENT]
 
 
-def test_grpc_stays_out_of_the_service_and_what_ends_hands_on_its_last_spans(
-    parts: Parts, collector: Collector
-) -> None:
-    for process in (parts.service, parts.subscriber):
-        loaded = Path(f"/proc/{process.pid}/maps").read_text()
-        assert "_message.abi3.so" in loaded  # of protobuf: it does export
-        assert "cygrpc" not in loaded
-    trace = secrets.token_hex(16)
-    parts.add(f"00-{trace}-{CLIENT}-01")
-    parts.await_handled(len({span.trace_id for span in collector.spans} | {trace}))
-    for process in parts.all:
-        assert process.stop() == 0
-    assert len(collector.of(trace)) == 6
+def test_what_stops_hands_on_its_last_spans(story: Story) -> None:
+    assert story.stopped == 0
+    assert "process BeerAdded" in [span.name for span in story.collector.of(story.wanted)]
 
 
-def test_a_collector_that_is_dead_or_deaf_harms_neither_calls_nor_a_stop(tmp_path: Path, fresh_amqp_uri: str) -> None:
-    dead = f"http://127.0.0.1:{processes.free_port()}"
-    with socket.create_server(("127.0.0.1", 0)) as deaf:
-        url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
-        parts = Parts(tmp_path, fresh_amqp_uri, service=url, bridge=url, subscriber=dead)
-        try:
-            for number in range(1, 4):
-                parts.add(f"00-{secrets.token_hex(16)}-{CLIENT}-01")
-                parts.await_handled(number)
-            durations = [line["duration_ms"] for line in parts.bridge.lines() if line["event"] == "call"]
-            assert len(durations) == 3
-            assert max(durations) < 1000
-            for process in parts.all:
-                began = time.monotonic()
-                assert process.stop() == 0
-                assert time.monotonic() - began < LIMIT
-                told = [line for line in process.lines() if "collector of traces" in line["event"]]
-                assert sum(line["lost"] for line in told) in (3, 6, 9)
-        finally:
-            parts.kill()
+def test_a_service_that_traces_has_no_grpc(story: Story) -> None:
+    loaded = Path(f"/proc/{story.parts.service.pid}/maps").read_text()
+    assert "_message.abi3.so" in loaded  # protobuf, in which spans are told
+    assert "cygrpc" not in loaded
+
+
+def test_a_collector_that_is_dead_or_deaf_harms_neither_calls_nor_a_stop(story: Story) -> None:
+    story.collector.close()
+    parts, port = story.parts, int(story.collector.url.rpartition(":")[2])
+    parts.add(secrets.token_hex(16), "01")
+    with socket.create_server(("127.0.0.1", port)):  # it never answers
+        for _ in range(5):
+            parts.add(secrets.token_hex(16), "01")
+        calls = [line["duration_ms"] for line in parts.bridge.lines() if line["event"] == "call"][2:]
+        assert len(calls) == 6
+        assert max(calls) < 1000
+        for process, spans in ((parts.bridge, 12), (parts.service, 18)):
+            began = time.monotonic()
+            assert process.stop() == 0
+            assert time.monotonic() - began < LIMIT
+            told = [line for line in process.lines() if "the collector of traces" in line["event"]]
+            assert sum(line["lost"] for line in told) == spans
+
+
+def span_ids(process: Process, event: str, trace: str) -> list[str]:
+    """Return the ids of the spans of *trace* in such lines of the log."""
+    return [line["span_id"] for line in process.lines() if line["event"] == event and line.get("trace_id") == trace]
 
 
 def within(inner: Span, outer: Span) -> bool:
