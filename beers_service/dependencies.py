@@ -116,11 +116,11 @@ class CallsProvider(DependencyProvider):
         reader = SqlReader(self._engine)
         log_id = reader.head().log_id
         spans = Spans(tracing_of(config, f"{SERVICE}-service", logger), self._engine.dialect.name)
-        self._relay = Relay(reader, SqlRelayCursor(self._engine), AmqpPublisher(broker, log_id), logger, spans)
-        writer = Writer(self._log, reader, _now, self._relay.wake, spans)
+        self._relay = Relay(reader, SqlRelayCursor(self._engine), AmqpPublisher(broker, log_id), logger, spans=spans)
+        writer = Writer(self._log, reader, _now, self._relay.wake, spans=spans)
         # The container of `nameko run` does not tell: there each call has its own commit.
         gathering = Gathering(writer.submit, lambda: bool(getattr(self.container, "unbegun", 0)))
-        self._calls = Calls(writer, reader, logger, gathering.submit, spans)
+        self._calls = Calls(writer, reader, logger, gathering.submit, spans=spans)
         self._stopping = False
 
     def start(self) -> None:

@@ -75,8 +75,6 @@ class Spans:
             **_PROCESS,
             "messaging.destination.name": RPC_QUEUE,
             "messaging.message.conversation_id": correlation_id,
-            "rpc.system": "nameko",
-            "rpc.service": SERVICE,
             "rpc.method": method,
         }
         if together > 1:
@@ -149,7 +147,6 @@ class Spans:
         attributes: dict[str, str | int] = {
             **_PUBLISH,
             "messaging.destination.name": f"{EVENTS_EXCHANGE}:{first.type}",
-            "messaging.rabbitmq.destination.routing_key": first.type,
             "messaging.message.conversation_id": first.correlation_id,
             "beers.position": first.position,
         }

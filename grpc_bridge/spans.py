@@ -34,7 +34,6 @@ _SEND: Final[dict[str, str | int]] = {
     "messaging.operation.name": "send",
     "messaging.operation.type": "send",
     "messaging.destination.name": f"{RPC_EXCHANGE}:{SERVICE}.execute",
-    "messaging.rabbitmq.destination.routing_key": f"{SERVICE}.execute",
 }
 
 

@@ -40,9 +40,9 @@ class Scene:
         self.store = MemoryStore()
         spans = Spans(Tracing(self._take, rate=rate), "sqlite")
         logger = structlog.wrap_logger(structlog.testing.CapturingLogger(), processors=[])
-        writer = Writer(self.store, self.store, lambda: NOW, lambda: None, spans)
+        writer = Writer(self.store, self.store, lambda: NOW, lambda: None, spans=spans)
         self.calls = Calls(writer, self.store, logger, spans=spans)
-        self.relay = Relay(self.store, self.store, self, logger, spans)
+        self.relay = Relay(self.store, self.store, self, logger, spans=spans)
 
     def run(self, *traceparents: str | None, method: str = "add", edge: bool = False, **arguments: Any) -> list[Any]:
         arguments = arguments or {"name": "x"}
