@@ -1,5 +1,6 @@
 """What is told of spans that a collector does not take."""
 
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -8,7 +9,10 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from beers_runtime import collector
+from beers_runtime.tracing_settings import start, tracing_settings
+from tests.collector import collecting
 
+TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 QUEUE = 10
 
 
@@ -82,3 +86,26 @@ def test_spans_that_still_wait_at_the_end_count_as_lost() -> None:
     scene.export(1)
     scene.counting.close()
     assert scene.lost == [2]
+
+
+def test_a_span_arrives_as_it_was() -> None:
+    logger = structlog.wrap_logger(structlog.testing.CapturingLogger(), processors=[])
+    with collecting() as receiver:
+        config = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url, "OTEL_RESOURCE_ATTRIBUTES": "service.name=b%2Cc"}
+        tracing = start(tracing_settings(config, "beers"), logger)
+        before = time.time_ns()
+        span, other = tracing.join(f"00-{TRACE}-{PARENT}-01"), tracing.enter("")
+        assert span is not None
+        assert other is not None
+        tracing.end(span, "commit", "client", {"text": "ü", "number": 7}, error="StoreUnavailable", links=[other])
+        tracing.end(other, "process beers.add", "consumer", {})
+        after = time.time_ns()
+        tracing.close(5.0)
+        tracing.end(other, "too late", "consumer", {})
+    arrived, root = receiver.spans
+    assert (arrived.service, arrived.name, arrived.kind, arrived.failed) == ("b,c", "commit", "client", True)
+    assert (arrived.trace_id, arrived.span_id, arrived.parent_id) == (TRACE, span.span_id, PARENT)
+    assert arrived.attributes == {"text": "ü", "number": 7, "error.type": "StoreUnavailable"}
+    assert arrived.links == (other.span_id,)
+    assert before <= arrived.start <= arrived.end <= after
+    assert (root.trace_id, root.parent_id, root.failed, root.attributes) == (other.trace_id, "", False, {})
