@@ -11,6 +11,7 @@ from structlog.typing import FilteringBoundLogger
 
 from beers_runtime.configuration import ConfigurationError
 from beers_runtime.metrics import Exporter, registry_of
+from beers_runtime.tracing_settings import FLUSH, start
 from grpc_bridge import health, reflection, seed_servicer, servicer
 from grpc_bridge.auth import READ, Door
 from grpc_bridge.availability import Absence, Availability, Patience
@@ -79,6 +80,7 @@ class Bridge:
         self._tasks: list[asyncio.Task[None]] = []
         self._exporter: Exporter | None = None
         measures = self._measures = Measures() if settings.metrics else None
+        self._tracing = start(settings.tracing, logger)
         self._bus = Bus(
             settings.amqp_uri,
             availability=self.availability,
@@ -87,6 +89,7 @@ class Bridge:
             heartbeat=settings.heartbeat,
             broker_patience=settings.broker_patience,
             measure=None if measures is None else measures.batch,
+            tracing=self._tracing,
         )
         self._prober = Prober(
             self._bus,
@@ -111,6 +114,7 @@ class Bridge:
             quota=settings.quota,
             longest_stream=settings.connection_grace * _STREAMS_SHARE if settings.connection_age else float("inf"),
             measure=None if measures is None else measures.call,
+            tracing=self._tracing,
         )
         self._tls = None if settings.tls is None else ServerTls(settings.tls, logger)
         self._registry: Registry = NoRegistry()
@@ -173,9 +177,9 @@ class Bridge:
         # A watch never ends by itself, and would take up the whole grace.
         self._feed.drain()
         self._reception.drain()
-        last_words = asyncio.get_running_loop().call_later(
-            max(0.0, grace - _LAST_WORDS), self._bus.fail_all, CallFailed("ServiceStopping")
-        )
+        loop = asyncio.get_running_loop()
+        last = loop.time() + grace
+        last_words = loop.call_later(max(0.0, grace - _LAST_WORDS), self._bus.fail_all, CallFailed("ServiceStopping"))
         # What it puts in the place of a server that ends is not wanted any more.
         self._tasks[0].cancel()
         await self._serving.stop(grace)
@@ -186,6 +190,7 @@ class Bridge:
         await self._bus.close()
         if self._exporter is not None:
             await asyncio.to_thread(self._exporter.stop)
+        await asyncio.to_thread(self._tracing.close, max(0.0, min(FLUSH, last - loop.time())))
         self._logger.info("stopped")
 
     def _export(self) -> None:

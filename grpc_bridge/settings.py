@@ -8,6 +8,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from beers_runtime import configuration, logs
+from beers_runtime.topology import SERVICE
+from beers_runtime.tracing_settings import TracingSettings, tracing_settings
 from grpc_bridge.auth import SCOPES, TokenRules
 from grpc_bridge.discovery import Consul
 from grpc_bridge.quotas import Quota
@@ -87,6 +89,7 @@ class Settings:
         quota: What each client that is known may take.
         open_reflection: Whether reflection tells everybody.
         metrics: Where Prometheus reads the metrics; None for nowhere.
+        tracing: Which traces are sampled, and where they go; None if nothing is traced.
         allow_insecure: Whether others than this machine may reach the port although something is `missing`.
         consul: Where to register; None for nowhere.
     """
@@ -121,6 +124,7 @@ class Settings:
     metrics: configuration.Address | None = None
     allow_insecure: bool = False
     consul: Consul | None = None
+    tracing: TracingSettings | None = None
 
     @property
     def missing(self) -> str:
@@ -181,6 +185,7 @@ def settings(config: Mapping[str, object]) -> Settings:
         metrics=configuration.metrics_address(values),
         allow_insecure=_flag(values, "ALLOW_INSECURE"),
         consul=_consul(values, tls),
+        tracing=tracing_settings(config, f"{SERVICE}-bridge"),
     )
     if read.exposed and read.missing and not read.allow_insecure:
         raise configuration.ConfigurationError(
