@@ -29,7 +29,7 @@ def commands(workflow: Path) -> Iterator[str]:
 
 def made(command: str) -> set[str]:
     """Return the targets that *command*, a call of make, names; what is no such call fails."""
-    found = re.fullmatch(r"make((?: --?[a-z-]+)*)((?: [a-z-]+)+)(?: > [\w.]+)?", command)
+    found = re.fullmatch(r"(?:sudo )?make((?: --?[a-z-]+)*)((?: [a-z-]+)+)(?: > [\w.]+)?", command)
     assert found is not None, f"{command!r} is no target of the Makefile"
     return set(found[2].split())
 
