@@ -131,7 +131,7 @@ ZIPAPP ?= build/beers.pyz
 
 zipapp: dist ## build one file that runs by itself, for this Python and this kind of machine (ZIPAPP=build/beers.pyz)
 	sh scripts/zipapp.sh $(BIN)/python $(ZIPAPP)
-	$(ZIPAPP) --version
+	@SHIV_ROOT=build/zipapp $(BIN)/python $(ZIPAPP) --version
 
 VERSION ?=
 # By way of the environment: what a tag is called is nothing for a shell to read.
