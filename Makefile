@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test test-pythons check static fmt lint types imports proto generated contract contracted buf manifests lock locked sbom clean bench bench-full chaos cluster fuzz
+.PHONY: help run test test-pythons check static fmt lint types imports proto generated contract contracted buf manifests dockerfile workflows image-test lock locked sbom dist zipapp notes clean bench bench-full chaos cluster fuzz
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s%s\n", $$1, $$2 }' Makefile
@@ -38,10 +38,13 @@ test: $(VENV)/dev.stamp ## run the whole suite (TESTS="unit cli" some directorie
 test-pythons: ## run the unit, service and subscriber tests on every Python from 3.11 to 3.13 that is installed
 	@exec sh scripts/test_pythons.sh unit service subscriber
 
-check: ## do all that CI does: the static checks, then the whole suite with its coverage floor
+check: ## do all that CI does: the static checks, the whole suite with its coverage floor, what is released
 	@status=0; \
 	$(MAKE) --no-print-directory --keep-going static || status=1; \
+	$(MAKE) --no-print-directory zipapp || status=1; \
 	$(MAKE) --no-print-directory test COVERAGE=1 || status=1; \
+	if [ "$$(id -u)" = 0 ]; then $(MAKE) --no-print-directory image-test || status=1; \
+	else echo 'The image is not tried: sudo make image-test'; fi; \
 	exit $$status
 
 # ── Measuring ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -64,9 +67,14 @@ cluster: $(VENV)/dev.stamp ## kill the leader of a cluster of three brokers unde
 fuzz: $(VENV)/dev.stamp ## send it 100,000 requests, garbage and forgeries, and look what it does (ARGS="--seed 7 --short", --help)
 	@exec $(BIN)/python -m fuzz $(ARGS)
 
+# ── The image ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+image-test: $(VENV)/dev.stamp ## build the container image and try what is promised of it; as root, with Docker or on Debian
+	@exec $(BIN)/python -m scripts.image_test
+
 # ── Static checks ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-static: locked sbom lint types imports generated contracted buf manifests ## run every check that executes none of the code
+static: locked sbom lint types imports generated contracted buf manifests dockerfile workflows ## run every check that executes none of the code
 
 lint: $(VENV)/dev.stamp ## look for mistakes and for code that `make fmt` would change
 	$(BIN)/ruff check .
@@ -102,11 +110,35 @@ buf: $(VENV)/dev.stamp ## lint the .proto files and look for changes that break 
 manifests: $(VENV)/dev.stamp ## check what is for Kubernetes against its schemas (with kubectl or kustomize)
 	sh scripts/manifests.sh $(BIN)/kubernetes-validate k8s
 
+dockerfile: $(VENV)/dev.stamp ## lint the Dockerfile
+	$(BIN)/hadolint Dockerfile
+
+workflows: $(VENV)/dev.stamp ## look through .github for what is wrong or unsafe in the workflows
+	$(BIN)/jactionlint --profile pedantic --strict-exit --no-online --shellcheck= --pyflakes=
+
 locked: $(VENV)/dev.stamp ## check that the lock files are those of pyproject.toml
 	sh scripts/lock.sh --check $(BIN)/uv
 
 sbom: $(VENV)/dev.stamp ## write the bill of materials of what runs, build/sbom.json, and look that each package has a licence
 	$(BIN)/python scripts/sbom.py requirements/run.txt build/sbom.json
+
+# ── Releasing ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+dist: $(VENV)/dev.stamp ## build the wheel and the sdist of the tracked files into dist/, the same bytes for the same commit
+	$(BIN)/python scripts/dist.py $(BIN)/uv dist
+
+ZIPAPP ?= build/beers.pyz
+
+zipapp: dist ## build one file that runs by itself, for this Python and this kind of machine (ZIPAPP=build/beers.pyz)
+	sh scripts/zipapp.sh $(BIN)/python $(ZIPAPP)
+	@SHIV_ROOT=build/zipapp $(BIN)/python $(ZIPAPP) --version
+
+VERSION ?=
+# By way of the environment: what a tag is called is nothing for a shell to read.
+export TAG ?=
+
+notes: | $(BIN)/python ## print the changelog of a version (VERSION=0.1.0); with TAG=v0.1.0 only if that can be released
+	@$(BIN)/python scripts/release_notes.py $(VERSION)
 
 # ── Writing what is generated ────────────────────────────────────────────────────────────────────────────────────────
 
