@@ -17,7 +17,7 @@ from tests.manifests.rendered import (
     workloads,
 )
 
-FOLDERS = [K8S / "base", K8S / "overlays/local", K8S / "overlays/production"]
+FOLDERS = [K8S / "base", *(K8S / "overlays" / name for name in ("local", "production", "aws", "gcp"))]
 USER = 10001
 """Of the image."""
 

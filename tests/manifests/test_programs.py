@@ -28,7 +28,7 @@ from tests.manifests.rendered import (
     workloads,
 )
 
-FOLDERS = [K8S / "base", K8S / "overlays/local", K8S / "overlays/production"]
+FOLDERS = [K8S / "base", *(K8S / "overlays" / name for name in ("local", "production", "aws", "gcp"))]
 OURS = ["beers-bridge", "beers-service"]
 LEAVING = 5
 """Seconds that a process may take to leave broker and store, after its grace."""
