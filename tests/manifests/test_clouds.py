@@ -15,7 +15,9 @@ def copied(manifests: tuple[Manifest, ...]) -> dict[str, str]:
     """Return the secrets that the External Secrets Operator makes, and where it finds each."""
     found = {}
     for external in of_kind(manifests, "ExternalSecret"):
-        assert external["spec"]["secretStoreRef"]["name"] == named(manifests, "SecretStore", "beers")["metadata"]["name"]
+        assert (
+            external["spec"]["secretStoreRef"]["name"] == named(manifests, "SecretStore", "beers")["metadata"]["name"]
+        )
         (source,) = external["spec"]["dataFrom"]
         found[external["spec"]["target"]["name"]] = source["extract"]["key"]
     return found

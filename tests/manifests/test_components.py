@@ -231,18 +231,25 @@ def test_the_route_leads_what_the_bridge_serves_to_the_bridge(tmp_path: Path) ->
     assert policy["validation"]["hostname"] in named(manifests, "Certificate", "beers-bridge")["spec"]["dnsNames"]
 
 
-def test_prometheus_looks_at_every_bridge_and_service_and_is_let_in(production: tuple[Manifest, ...]) -> None:
+def test_prometheus_looks_at_every_bridge_and_service(production: tuple[Manifest, ...]) -> None:
     monitor = named(production, "PodMonitor", "beers")["spec"]
     (endpoint,) = monitor["podMetricsEndpoints"]
-    policy = named(production, "NetworkPolicy", "beers-metrics")["spec"]
-    assert policy["ingress"][0]["ports"] == [{"port": endpoint["port"]}] == [{"port": "metrics"}]
-    for selector in (monitor["selector"], policy["podSelector"]):
-        chosen = [it["metadata"]["name"] for it in production if it["kind"] in {"Deployment", "Job"}]
-        assert [name for name in chosen if name in OURS] == [
-            it["metadata"]["name"]
-            for it in production
-            if it["kind"] in {"Deployment", "Job"} and selected(selector, labels(it))
-        ]
+    assert endpoint["port"] == "metrics"
+    pods = [it for it in production if it["kind"] in {"Deployment", "Job"}]
+    chosen = [it for it in pods if selected(monitor["selector"], labels(it))]
+    assert sorted(it["metadata"]["name"] for it in chosen) == OURS
+    for workload in chosen:
+        ports = [port["name"] for port in container(workload).get("ports", [])]
+        assert ("metrics" in ports) is ("METRICS_PORT" in settings_map(production))
+
+
+@pytest.mark.parametrize(("name", "port"), [("rabbitmq", 15691), ("postgresql", 9187)])
+def test_prometheus_is_let_in_where_it_looks(production: tuple[Manifest, ...], name: str, port: int) -> None:
+    monitor = named(production, "PodMonitor", name)["spec"]
+    policy = named(production, "NetworkPolicy", name)["spec"]
+    assert monitor["selector"] == policy["podSelector"]
+    (rule,) = (rule for rule in policy["ingress"] if {"port": port} in rule["ports"])
+    assert rule["from"] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
 
 
 def test_the_alerts_in_the_cluster_are_those_in_telemetry(tmp_path: Path) -> None:
