@@ -40,7 +40,8 @@ def configured(manifests: tuple[Manifest, ...], **added: str) -> Settings:
     """Return what the bridge makes of what it is given, with what is *added*; secrets are any text."""
     given = own_variables(named(manifests, "Deployment", "beers-bridge"))
     # Whom to trust is in a file of the pod.
-    given["AMQP_URI"] = re.sub(r"\?cafile=[^;]+", "", given["AMQP_URI"]).replace("secret", "amqp://a:b@rabbitmq/", 1)
+    uri = re.sub(r"\?cafile=[^;]+", "", given["AMQP_URI"])
+    given["AMQP_URI"] = "amqp://a:b@rabbitmq/" if uri == "secret" else uri
     return settings(configuration.load(ROOT / "config.yaml", settings_map(manifests) | given | added))
 
 
