@@ -29,12 +29,6 @@ resource "aws_db_parameter_group" "beers" {
     value = "1"
   }
 
-  # Which statements took longer than a second, with what is in them: beers, and who changed them.
-  parameter {
-    name  = "log_min_duration_statement"
-    value = "1000"
-  }
-
   lifecycle {
     create_before_destroy = true
   }

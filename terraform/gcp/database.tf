@@ -74,12 +74,6 @@ resource "google_sql_database_instance" "beers" {
       name  = "log_min_error_statement"
       value = "error"
     }
-
-    # Statements that took longer than a second, with what is in them: beers, and who changed them.
-    database_flags {
-      name  = "log_min_duration_statement"
-      value = "1000"
-    }
   }
 
   depends_on = [google_service_networking_connection.services]
