@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test test-pythons check static fmt lint types imports proto generated contract contracted buf manifests dockerfile workflows image-test lock locked sbom dist zipapp notes clean bench bench-full chaos cluster fuzz
+.PHONY: help run test test-pythons check static fmt lint types imports proto generated contract contracted buf manifests terraform checkov dockerfile workflows image-test lock locked sbom dist zipapp notes clean bench bench-full chaos cluster fuzz
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s%s\n", $$1, $$2 }' Makefile
@@ -37,6 +37,9 @@ test: $(VENV)/dev.stamp ## run the whole suite (TESTS="unit cli" some directorie
 
 test-pythons: ## run the unit, service and subscriber tests on every Python from 3.11 to 3.13 that is installed
 	@exec sh scripts/test_pythons.sh unit service subscriber
+
+terraform: $(VENV)/dev.stamp ## check what is for clouds: its format, and whether all that it refers to is there; part of the suite
+	@exec $(BIN)/python scripts/run_tests.py terraform --
 
 check: ## do all that CI does: the static checks, the whole suite with its coverage floor, what is released
 	@status=0; \
@@ -115,6 +118,19 @@ dockerfile: $(VENV)/dev.stamp ## lint the Dockerfile
 
 workflows: $(VENV)/dev.stamp ## look through .github for what is wrong or unsafe in the workflows
 	$(BIN)/jactionlint --profile pedantic --strict-exit --no-online --shellcheck= --pyflakes=
+
+CHECKOV := build/checkov
+
+# Not one of the static checks: to install it takes a minute and half a gigabyte, and to run it half a minute.
+checkov: $(CHECKOV)/stamp ## look through manifests and Terraform for what is known to be dangerous
+	sh scripts/checkov.sh $(CHECKOV)/bin/checkov build/manifests
+
+$(CHECKOV)/stamp: requirements/checkov.txt | $(BIN)/python
+	@echo 'Making an environment for checkov (a minute) …'
+	@$(BIN)/python -m venv --clear $(CHECKOV)
+	@$(CHECKOV)/bin/python -m pip install -qq --disable-pip-version-check --no-input --require-hashes \
+	    --requirement requirements/checkov.txt
+	@touch $@
 
 locked: $(VENV)/dev.stamp ## check that the lock files are those of pyproject.toml
 	sh scripts/lock.sh --check $(BIN)/uv
