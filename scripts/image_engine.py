@@ -152,8 +152,10 @@ class Podman(Engine):
                 run(["chroot", root, "python3", "-m", "ensurepip", "--default-pip"])
             else:
                 (root / "usr/local/bin/python").symlink_to("/usr/bin/python3")
-            for path in [*root.glob("var/cache/apt/archives/*.deb"), *root.rglob("*.pyc")]:
-                path.unlink()
+            # The real base has none of these.
+            for pattern in ("var/cache/apt/archives/*.deb", "var/lib/apt/lists/*_*", "**/*.pyc"):
+                for path in root.glob(pattern):
+                    path.unlink()
             run(["tar", "--directory", root, "--create", "--file", archive, "."])
             path_variable = "ENV PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
             self.call("import", "--change", path_variable, "--change", "ENV LANG=C.UTF-8", str(archive), image)

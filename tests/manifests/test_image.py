@@ -69,7 +69,7 @@ def test_nothing_that_could_hold_a_secret_is_let_in() -> None:
     ]
     assert PurePosixPath("beers_service/service.py") in entered
     kinds = {".py", ".pyi", ".proto", ".json", ".yaml", ".md", ".txt", ".toml", ".mako", ".sh"}
-    assert [path for path in entered if path.suffix not in kinds and path.name != "LICENSE"] == []
+    assert [path for path in entered if path.suffix not in kinds and path.name not in {"LICENSE", "py.typed"}] == []
     assert not let_in() & {".", ".git", ".venv", "var", "build", "k8s", "tests"}
 
 
@@ -83,7 +83,8 @@ def test_user_and_port_are_those_of_the_manifests() -> None:
         assert f"{security['runAsUser']}:{security['runAsGroup']}" == final("USER")
         (only,) = spec["containers"]
         assert "command" not in only  # the entry point is the image's
-        assert all(str(port["containerPort"]) == final("EXPOSE") for port in only.get("ports", []))
+        ports = {port["name"]: str(port["containerPort"]) for port in only.get("ports", [])}
+        assert ports.get("grpc", final("EXPOSE")) == final("EXPOSE")
 
 
 def test_the_entry_point_is_a_script_of_the_project_and_the_command_one_of_its() -> None:
