@@ -20,6 +20,7 @@ class Block:
 
     Attributes:
         page: The path of its page, below the documentation's folder.
+        section: The heading of the section that it is in.
         line: The line on which it begins.
         language: What the fence says that it is.
         code: What is in it.
@@ -27,6 +28,7 @@ class Block:
     """
 
     page: str
+    section: str
     line: int
     language: str
     code: str
@@ -55,5 +57,6 @@ def blocks(page: str) -> Iterator[Block]:
     all_of_it = _MARK.search(text.partition("\n## ")[0])
     for found in _FENCE.finditer(text):
         line = text.count("\n", 0, found.start("code"))
+        section = text[: found.start()].rpartition("\n## ")[2].partition("\n")[0]
         mark = _MARK.match(found["before"]) or all_of_it
-        yield Block(page, line, found["language"], found["code"], mark["reason"] if mark else "")
+        yield Block(page, section, line, found["language"], found["code"], mark["reason"] if mark else "")
