@@ -7,10 +7,12 @@ import sys
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from scripts.source_links import on_page_markdown
 from tests.docs.pages import DOCS, ROOT
 
 FETCHED = {
@@ -93,6 +95,30 @@ def test_whatever_a_page_fetches_is_there(site: Path) -> None:
 
 def test_a_link_to_the_source_leads_to_where_it_is_read(site: Path) -> None:
     assert 'href="https://source.example/beers/k8s"' in (site / "kubernetes.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("link", "source_url", "made"),
+    [
+        ("[a](../k8s/base#x)", "", "a"),
+        ("[a](../k8s/base#x)", "https://source.example/beers/", "[a](https://source.example/beers/k8s/base#x)"),
+        ("[a](other.md)", "", "[a](other.md)"),
+        ("[a](../docs/other.md)", "", "[a](../docs/other.md)"),
+    ],
+)
+def test_only_a_link_out_of_the_documentation_is_changed(link: str, source_url: str, made: str) -> None:
+    assert rewritten(link, source_url) == made
+
+
+def test_a_link_to_a_file_that_is_not_there_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    rewritten("[a](../none.py)", "")
+    assert "page.md links to ../none.py, which is not there" in caplog.text
+
+
+def rewritten(markdown: str, source_url: str) -> str:
+    """Return what the hook makes of a page."""
+    page = SimpleNamespace(file=SimpleNamespace(src_uri="page.md"))
+    return on_page_markdown(markdown, page=page, config={"docs_dir": str(DOCS), "extra": {"source_url": source_url}})
 
 
 def test_the_search_knows_the_pages(site: Path) -> None:
