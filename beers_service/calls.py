@@ -5,12 +5,12 @@ own answer. `service` gives these methods their signatures.
 """
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 
 from structlog.typing import FilteringBoundLogger
 
-from beers_runtime import logs
+from beers_runtime import logs, tracing
 from beers_service.domain import commands, fields
 from beers_service.domain.commands import Command
 from beers_service.domain.errors import BeersError, InvalidField
@@ -21,7 +21,11 @@ from beers_service.paging import ANSWER_BYTES, size_of
 from beers_service.ports import BeerReader
 from beers_service.reads import Reads
 from beers_service.representation import represent_beer
+from beers_service.spans import Spans
 from beers_service.writer import Request, Writer
+
+Measure = Callable[[Sequence[Call], Sequence[Answer], float], None]
+"""Takes the calls of each message, what became of them, and the seconds that they took together."""
 
 _ANSWERED = 200
 """Bytes that the answer tells of a beer beyond what its command told: id, version, times."""
@@ -38,18 +42,49 @@ class Calls:
         reader: For everything else.
         logger: Gets one line for each call: commands at info level, reads at debug level.
         submit: Takes commands to the writer; None: they go straight there.
+        measure: Takes what the calls of each message were like.
+        spans: Gets a span for each call whose trace is sampled; None: there are none.
     """
 
     def __init__(
-        self, writer: Writer, reader: BeerReader, logger: FilteringBoundLogger, submit: Submit | None = None
+        self,
+        writer: Writer,
+        reader: BeerReader,
+        logger: FilteringBoundLogger,
+        submit: Submit | None = None,
+        measure: Measure | None = None,
+        spans: Spans | None = None,
     ) -> None:
         self._writer = writer
         self._submit = submit or writer.submit
         self._logger = logger
+        self._measure = measure
         self._reads = Reads(reader)
+        self._spans = spans or Spans()
 
-    def run(self, calls: Sequence[Call]) -> list[Answer]:
-        """Run *calls* in order and return their answers; an exception stands in the place of the call it ended."""
+    def __contains__(self, name: str) -> bool:
+        """Tell whether there is a method of that *name*."""
+        return name in _COMMANDS or name == _IMPORT or name in self._reads
+
+    def run(self, calls: Sequence[Call], *, edge: bool = False) -> list[Answer]:
+        """Run *calls* in order and return their answers; an exception stands in the place of the call it ended.
+
+        At the *edge* they come from the caller himself, and it is open whether their traces are sampled.
+        """
+        spans = self._spans.begin(calls, edge=edge)
+        if spans is None:
+            return self._run(calls)
+        calls = [
+            call if span is None else replace(call, traceparent=span.traceparent)
+            for call, span in zip(calls, spans, strict=True)
+        ]
+        answers = self._run(calls)
+        for span, call, answer in zip(spans, calls, answers, strict=True):
+            if span is not None:
+                self._spans.end(span, self._method(call), call.correlation_id, answer, len(calls))
+        return answers
+
+    def _run(self, calls: Sequence[Call]) -> list[Answer]:
         started = time.monotonic()
         answers: list[Answer] = [None] * len(calls)
         waiting: list[tuple[int, Request]] = []
@@ -77,6 +112,8 @@ class Calls:
                 answers[index] = error
         self._write(waiting, calls, answers)
         self._look_up(wanted, answers)
+        if self._measure is not None:
+            self._measure(calls, answers, time.monotonic() - started)
         if len(calls) == 1:
             self._log(calls[0], answers[0], started)
         else:
@@ -128,13 +165,19 @@ class Calls:
         counts = answer.counts() if isinstance(answer, Import) else {}
         (self._logger.info if is_command else self._logger.debug)(
             "command" if is_command else "read",
-            method=call.method if is_command or call.method in self._reads else _MALFORMED,
+            method=self._method(call),
             request_id=_named(call),
             correlation_id=call.correlation_id,
             outcome=type(answer).__name__ if isinstance(answer, Exception) else "ok",
             duration_ms=round((time.monotonic() - started) * 1000, 3),
             **counts,
+            **tracing.ids(call.traceparent),
         )
+
+    def _method(self, call: Call) -> str:
+        """Return what *call* calls, as a log may hold it."""
+        known = call.method in _COMMANDS or call.method == _IMPORT or call.method in self._reads
+        return call.method if known else _MALFORMED
 
 
 def _is_plain_get(call: Call) -> bool:

@@ -10,15 +10,19 @@ import grpc
 from structlog.typing import FilteringBoundLogger
 
 from beers_runtime.configuration import ConfigurationError
+from beers_runtime.metrics import Exporter, registry_of
+from beers_runtime.tracing_settings import FLUSH, start
 from grpc_bridge import health, reflection, seed_servicer, servicer
 from grpc_bridge.auth import READ, Door
 from grpc_bridge.availability import Absence, Availability, Patience
 from grpc_bridge.batching import Limits
 from grpc_bridge.bus import Bus
-from grpc_bridge.calls import Reception, generic_handler
+from grpc_bridge.calls import Reception
+from grpc_bridge.discovery import ConsulRegistry, NoRegistry, Registry
 from grpc_bridge.errors import CallFailed
 from grpc_bridge.feed import Feed
 from grpc_bridge.health import Health
+from grpc_bridge.metrics import BridgeMetrics, Measures
 from grpc_bridge.probing import Prober
 from grpc_bridge.serving import Serving
 from grpc_bridge.settings import Settings
@@ -74,6 +78,9 @@ class Bridge:
         self._settings = settings
         self._logger = logger
         self._tasks: list[asyncio.Task[None]] = []
+        self._exporter: Exporter | None = None
+        measures = self._measures = Measures() if settings.metrics else None
+        self._tracing = start(settings.tracing, logger)
         self._bus = Bus(
             settings.amqp_uri,
             availability=self.availability,
@@ -81,6 +88,8 @@ class Bridge:
             limits=Limits(settings.batches_in_flight, waiting=settings.max_waiting, patience=settings.max_wait),
             heartbeat=settings.heartbeat,
             broker_patience=settings.broker_patience,
+            measure=None if measures is None else measures.batch,
+            tracing=self._tracing,
         )
         self._prober = Prober(
             self._bus,
@@ -90,6 +99,7 @@ class Bridge:
             clock=loop.time,
         )
         self._feed = Feed(self._bus, logger, patience=settings.default_deadline)
+        self._watches = Watches(self._feed, checkpoint_interval=settings.watch_checkpoint)
         self._health = Health((servicer.SERVICE, seed_servicer.SERVICE))
         self._door = None
         if settings.tokens is not None or settings.clients is not None:
@@ -103,8 +113,13 @@ class Bridge:
             door=self._door,
             quota=settings.quota,
             longest_stream=settings.connection_grace * _STREAMS_SHARE if settings.connection_age else float("inf"),
+            measure=None if measures is None else measures.call,
+            tracing=self._tracing,
         )
         self._tls = None if settings.tls is None else ServerTls(settings.tls, logger)
+        self._registry: Registry = NoRegistry()
+        if settings.consul is not None:
+            self._registry = ConsulRegistry(settings.consul, servicer.SERVICE, logger)
         self._serving = Serving(self._make_server, self._listen, settings.grace, logger)
         self.availability.on_change(self._tell)
 
@@ -113,13 +128,16 @@ class Bridge:
 
         Raises:
             CannotListen: If the port is taken or the address not ours.
+            ConfigurationError: If that is so of the metrics' port.
         """
+        self._export()
         self.port = await self._serving.start()
         self._tasks = [
             _task(self._serving.run(), "serving"),
             _task(self._bus.run(), "bus"),
             _task(self._prober.run(), "prober"),
             _task(self._feed.run(), "feed"),
+            _task(self._registry.keep(self.port), "registry"),
         ]
         if self._settings.exposed and self._settings.missing:
             self._logger.warning(
@@ -154,13 +172,14 @@ class Bridge:
         grace = self._settings.grace
         self._logger.info("stopping", grace=grace)
         self._health.drain()
-        await asyncio.sleep(self._settings.drain_delay)
+        # Nobody new is to come when calls are refused.
+        await asyncio.gather(self._registry.deregister(), asyncio.sleep(self._settings.drain_delay))
         # A watch never ends by itself, and would take up the whole grace.
         self._feed.drain()
         self._reception.drain()
-        last_words = asyncio.get_running_loop().call_later(
-            max(0.0, grace - _LAST_WORDS), self._bus.fail_all, CallFailed("ServiceStopping")
-        )
+        loop = asyncio.get_running_loop()
+        last = loop.time() + grace
+        last_words = loop.call_later(max(0.0, grace - _LAST_WORDS), self._bus.fail_all, CallFailed("ServiceStopping"))
         # What it puts in the place of a server that ends is not wanted any more.
         self._tasks[0].cancel()
         await self._serving.stop(grace)
@@ -169,7 +188,26 @@ class Bridge:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._bus.close()
+        if self._exporter is not None:
+            await asyncio.to_thread(self._exporter.stop)
+        await asyncio.to_thread(self._tracing.close, max(0.0, min(FLUSH, last - loop.time())))
         self._logger.info("stopped")
+
+    def _export(self) -> None:
+        """Let Prometheus ask for the metrics, if that is wanted."""
+        if self._measures is None or self._settings.metrics is None:
+            return
+        metrics = BridgeMetrics(
+            self._measures,
+            self._settings,
+            reception=self._reception,
+            bus=self._bus,
+            feed=self._feed,
+            watches=self._watches,
+            availability=self.availability,
+            health=self._health,
+        )
+        self._exporter = Exporter(registry_of("bridge", metrics), self._settings.metrics, self._logger)
 
     def _make_server(self) -> grpc.aio.Server:
         settings, reception = self._settings, self._reception
@@ -177,6 +215,10 @@ class Bridge:
         server = grpc.aio.server(
             options=[
                 ("grpc.so_reuseport", int(settings.reuse_port)),
+                # What a client has beyond that waits with the client, and not in our memory before what others send.
+                ("grpc.max_concurrent_streams", settings.max_streams),
+                # It would refuse a call for which the client has just made room: what has ended is counted for a while.
+                ("grpc.http.overload_protection", 0),
                 ("grpc.max_receive_message_length", _LARGEST_REQUEST),
                 ("grpc.max_send_message_length", -1),
                 # gRPC refuses at random between the two, where they differ.
@@ -196,14 +238,16 @@ class Bridge:
                 ("grpc.http2.bdp_probe", 0),
             ]
         )
-        watches = Watches(self._feed, checkpoint_interval=settings.watch_checkpoint)
         served: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {
             seed_servicer.SERVICE: seed_servicer.SeedServicer(self._bus).methods(reception),
             health.SERVICE: self._health.methods(),
         }
-        beers = servicer.BeersServicer(self._bus, self._feed, watches).methods(reception)
-        desk = Desk(servicer.SERVICE, beers, lambda: reception.full or self._bus.crowded, self._logger)
-        server.add_generic_rpc_handlers([desk, *(generic_handler(name, methods) for name, methods in served.items())])
+        beers = servicer.BeersServicer(self._bus, self._feed, self._watches).methods(reception)
+        desk = Desk(
+            servicer.SERVICE, beers, lambda: reception.full or self._bus.crowded, reception.refused, self._logger
+        )
+        others = (grpc.method_handlers_generic_handler(name, methods) for name, methods in served.items())
+        server.add_generic_rpc_handlers([desk, *others])
         door = None if settings.open_reflection else self._door
         server.add_generic_rpc_handlers(reflection.handlers([servicer.SERVICE, *served], door, READ))
         return server

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import time
 from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any, Literal, TypeVar, cast
@@ -23,6 +24,7 @@ from beers_runtime.topology import SUBSCRIPTIONS
 from beers_service.broker import BROKER_ERRORS, Broker, backoff, drop, refusal
 from beers_service.consuming import ConsumingLoop, changed_queue, not_permitted
 from beers_service.domain.errors import OutcomeUnknown, StoreUnavailable
+from beers_service.spans import handled, tracing_of
 from beers_service.store.engine import connect
 from beers_service.subscriber.any_order import AnyOrder
 from beers_service.subscriber.arrivals import Event
@@ -31,6 +33,7 @@ from beers_service.subscriber.desk import Desk, Stopped
 from beers_service.subscriber.inbox import HandlerFailed, Inbox, Life
 from beers_service.subscriber.log_order import LogOrder
 from beers_service.subscriber.mailbox import Mailbox
+from beers_service.subscriber.metrics import ConsumerMetrics
 
 DELAYS = (1.0, 5.0, 30.0, 300.0)
 """Seconds before each next attempt at an event whose handler has failed."""
@@ -102,6 +105,7 @@ class Subscribe(Entrypoint):
         heartbeat = configuration.integer(config, "HEARTBEAT", 1, 3600)
         self._broker = Broker(configuration.amqp_uri(config), heartbeat, ssl=config.get("AMQP_SSL"))
         self._logger = _logger_of(config).bind(consumer=consumer)
+        self._tracing = tracing_of(self.container.config, self.container.service_name, self._logger)
         self._setting = f"QUEUE_TYPE={queue_type}, order={'strict' if self._strict else 'any'}"
         self._mailbox = Mailbox(queue, self._delays, queue_type, single=self._strict)
         self._engine = connect(
@@ -122,6 +126,7 @@ class Subscribe(Entrypoint):
             setting=self._setting,
             logger=self._logger,
         )
+        self._metrics = ConsumerMetrics(consumer, self._loop)
 
     def start(self) -> None:
         """Begin to follow; whatever is away at first is awaited."""
@@ -157,6 +162,7 @@ class Subscribe(Entrypoint):
                     patience=self._patience,
                     logger=self._logger,
                     log_id=life.log_id,
+                    metrics=self._metrics,
                 )
                 self._order = LogOrder(desk, head) if self._strict else AnyOrder(desk, head)
                 self._order.start(self.container.spawn_managed_thread)
@@ -222,6 +228,7 @@ class Subscribe(Entrypoint):
     def _run(self, event: Event, connection: Connection) -> None:
         """Have a worker handle *event*; raises `HandlerFailed`."""
         finished = Signal()
+        began = time.monotonic()
 
         def settle(_worker: object, result: Any, exc_info: Any) -> tuple[Any, Any]:
             finished.send(None if exc_info is None else exc_info[1])
@@ -235,7 +242,9 @@ class Subscribe(Entrypoint):
                 if not finished.ready():
                     finished.send(HandlerKilled(f"its worker ended with {type(error).__name__}"))
 
-        context = {"correlation_id": event.document.get("correlation_id"), "traceparent": event.traceparent}
+        span = self._tracing.join(event.traceparent)
+        traceparent = event.traceparent if span is None else span.traceparent
+        context = {"correlation_id": event.document.get("correlation_id"), "traceparent": traceparent}
         try:
             worker = self.container.spawn_worker(
                 self,
@@ -249,10 +258,13 @@ class Subscribe(Entrypoint):
         # Nameko does not tell otherwise that a worker has ended without a result.
         spawn_n(release, self.container._worker_threads[worker])  # noqa: SLF001
         failure = finished.wait()
+        if span is not None:
+            handled(self._tracing, span, self._mailbox.queue, event.document, failure)
         if isinstance(failure, HandlerKilled):
             if self._loop.stopping:
                 raise Stopped
             raise failure
+        self._metrics.handled(event, time.monotonic() - began, failed=failure is not None)
         if failure is not None:
             raise HandlerFailed(failure)
 

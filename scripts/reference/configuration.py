@@ -2,14 +2,20 @@
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from scripts.reference.markdown import code, number, prose, table
 
-_READERS: Final = {"beers_service": "service", "grpc_bridge": "bridge", "beers_cli": "command line"}
+_READERS: Final = {
+    "beers_service": ("service",),
+    "grpc_bridge": ("bridge",),
+    "beers_runtime": ("service", "bridge"),  # what both of them use
+    "beers_cli": ("command line",),
+}
+"""Who reads what a package names."""
 
 _UNITS: Final = {
     "HEARTBEAT": "s",
@@ -34,6 +40,14 @@ _UNITS: Final = {
     "GRACE": "s",
     "max_workers": "messages",
     "PORT": "",
+    "CONSUL_CHECK_INTERVAL": "s",
+    "ADVERTISED_PORT": "",
+    "MAX_STREAMS": "streams",
+    "METRICS_PORT": "",
+    "OTEL_EXPORTER_OTLP_TIMEOUT": "ms",
+    "OTEL_TRACES_SAMPLER_ARG": "",
+    "OTEL_BSP_SCHEDULE_DELAY": "ms",
+    "OTEL_BSP_MAX_QUEUE_SIZE": "spans",
 }
 """What the numbers count; a number that is missing here has no reference."""
 
@@ -122,21 +136,30 @@ def _asked(root: Path) -> tuple[dict[str, str], dict[str, list[str]]]:
     """Return which values the code lets pass, and who reads them, both by the names of settings."""
     ranges: dict[str, str] = {}
     readers: dict[str, list[str]] = {}
-    for package, reader in _READERS.items():
+    for package, who in _READERS.items():
         for path in sorted((root / package).rglob("*.py")):
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                if not isinstance(node, ast.Call):
-                    continue
-                texts = [one.value for one in node.args if isinstance(one, ast.Constant) and isinstance(one.value, str)]
-                if _called(node) == "amqp_uri":  # which knows by itself what it reads
-                    texts = ["AMQP_URI"]
-                for name in texts:
-                    known = readers.setdefault(name, [])
-                    if reader not in known:
-                        known.append(reader)
-                if (said := _values(node)) and texts:
-                    ranges.setdefault(texts[0], said)
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            for name in _named(tree):
+                known = readers.setdefault(name, [])
+                known += [reader for reader in who if reader not in known]
+            for node in ast.walk(tree):
+                if isinstance(node, ast.Call) and (said := _values(node)):
+                    for name in _texts(node.args):
+                        ranges.setdefault(name, said)
     return ranges, readers
+
+
+def _named(tree: ast.Module) -> set[str]:
+    """Return the texts of a module, apart from the defaults of arguments, which ask for nothing."""
+    nodes = list(ast.walk(tree))
+    given = {
+        id(one) for node in nodes if isinstance(node, ast.arguments) for one in [*node.defaults, *node.kw_defaults]
+    }
+    return set(_texts(node for node in nodes if id(node) not in given))
+
+
+def _texts(nodes: Iterable[ast.AST]) -> list[str]:
+    return [one.value for one in nodes if isinstance(one, ast.Constant) and isinstance(one.value, str)]
 
 
 def _called(call: ast.Call) -> str:
