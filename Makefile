@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test test-pythons check static fmt lint types imports proto generated contract contracted buf manifests terraform checkov dockerfile workflows image-test lock locked sbom dist zipapp notes clean bench bench-full chaos cluster fuzz
+.PHONY: help run test test-pythons check static fmt lint types imports proto generated contract contracted buf manifests terraform checkov dockerfile workflows image-test lock locked sbom dist zipapp notes docs docs-serve reference referenced clean bench bench-full chaos cluster fuzz
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s%s\n", $$1, $$2 }' Makefile
@@ -75,9 +75,20 @@ fuzz: $(VENV)/dev.stamp ## send it 100,000 requests, garbage and forgeries, and 
 image-test: $(VENV)/dev.stamp ## build the container image and try what is promised of it; as root, with Docker or on Debian
 	@exec $(BIN)/python -m scripts.image_test
 
+# ── Documenting ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+# Without Material's notice of its successor, of which decision 30 has more. Never --quiet: with it --strict counts nothing.
+MKDOCS := env NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
+
+docs: $(VENV)/dev.stamp ## build the documentation site, build/site; a link that leads nowhere is an error (SOURCE_URL=)
+	@$(MKDOCS) build --strict
+
+docs-serve: $(VENV)/dev.stamp ## show the documentation site at http://127.0.0.1:8001 while it is written
+	@exec $(MKDOCS) serve --dev-addr 127.0.0.1:8001
+
 # ── Static checks ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-static: locked sbom lint types imports generated contracted buf manifests dockerfile workflows ## run every check that executes none of the code
+static: locked sbom lint types imports generated contracted referenced buf manifests dockerfile workflows docs ## run every check that executes none of the code
 
 lint: $(VENV)/dev.stamp ## look for mistakes and for code that `make fmt` would change
 	$(BIN)/ruff check .
@@ -105,6 +116,9 @@ generated: $(VENV)/dev.stamp ## compare the committed gRPC code with what the .p
 
 contracted: $(VENV)/dev.stamp ## compare the committed contract of the events with what the code yields
 	$(BIN)/python -m beers_service.contract --check
+
+referenced: $(VENV)/dev.stamp ## compare the committed reference, docs/reference/, with what the code yields
+	$(BIN)/python -m scripts.reference --check
 
 buf: $(VENV)/dev.stamp ## lint the .proto files and look for changes that break clients
 	$(BIN)/buf lint grpc_bridge/proto
@@ -163,6 +177,9 @@ proto: $(VENV)/dev.stamp ## regenerate the gRPC code from the .proto files
 
 contract: $(VENV)/dev.stamp ## write the contract of the events, docs/asyncapi.yaml and docs/schemas/, from the code
 	$(BIN)/python -m beers_service.contract
+
+reference: $(VENV)/dev.stamp ## write the reference, docs/reference/, from the code
+	$(BIN)/python -m scripts.reference
 
 UPGRADE ?=
 
