@@ -26,7 +26,7 @@ def main(folder: Path) -> int:
             return 0
         promtool = shutil.which("promtool") or "promtool"
     commands = (
-        ["check", "config", "--syntax-only", folder / "prometheus.yaml"],
+        *(["check", "config", "--syntax-only", file] for file in folder.rglob("prometheus.yaml")),
         ["check", "rules", folder / "alerts.yaml"],
         ["test", "rules", *sorted(folder.glob("*_test.yaml"))],
     )
