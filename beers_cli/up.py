@@ -19,6 +19,7 @@ from beers_cli.parts import Broker, Part, Program
 from beers_cli.rabbitmq import RabbitMQError, RabbitMQNode
 from beers_cli.supervisor import Supervisor
 from beers_runtime import configuration
+from beers_runtime.configuration import Address
 
 _AMQP_DEFAULT = "amqp://guest:guest@127.0.0.1:5672/"
 _AMQP_PORT = 5672
@@ -104,6 +105,9 @@ def up(
         configuration.choice(config, "LOG_FORMAT", logs.STYLES)
         if bridges > 1:
             _require_shared_port(config)
+        metrics = metrics_ports(config, names)
+        if metrics:
+            _require_own_ports(environment)
     except configuration.ConfigurationError as error:
         raise Failure(f"{error}.", "Correct it in the environment or in config.yaml.") from error
     folder = data.absolute()
@@ -114,6 +118,7 @@ def up(
     with _locked(folder), Output(plain=plain, width=max(map(len, [*names, Broker.name]))) as output:
         _stop_left_over(folder, output.say)
         _check_port(host, port)
+        _check_metrics_ports(metrics)
         foundation: list[Part] = []
         if given_broker:
             check_broker(given_broker)
@@ -127,7 +132,7 @@ def up(
                     name,
                     [sys.executable, "-m", *arguments],
                     # A view, not a copy: where the private broker is, is known only once it runs.
-                    ChainMap({"BEERS_PART": name}, environment),
+                    ChainMap({"BEERS_PART": name} | _metrics_setting(metrics, name), environment),
                     patience=grace + _SLACK,
                     trace=folder / f"{name}.pid",
                     on_line=output.line,
@@ -143,7 +148,7 @@ def up(
             address=address,
             environment=environment,
             say=output.say,
-            on_serving=lambda: _say_what_next(address, environment["AMQP_URI"], output.say),
+            on_serving=lambda: _say_what_next(address, environment["AMQP_URI"], metrics, output.say),
         )
         asyncio.run(supervisor.run())
 
@@ -171,6 +176,37 @@ def _require_shared_port(config: Mapping[str, object]) -> None:
     # A file that fixes it would have every bridge but one refuse to start.
     if config.get("REUSE_PORT") is not True:
         raise configuration.ConfigurationError("REUSE_PORT must be ${REUSE_PORT:false} for several bridges")
+
+
+def metrics_ports(config: Mapping[str, object], names: Sequence[str]) -> dict[str, Address]:
+    """Return where each of the parts called *names* is to tell its metrics; nothing if none is to."""
+    first = configuration.metrics_address(config)
+    if first is None:
+        return {}
+    last = configuration.integer({"METRICS_PORT": first.port + len(names) - 1}, "METRICS_PORT", 1, 65535)
+    return {name: Address(first.host, port) for name, port in zip(names, range(first.port, last + 1), strict=True)}
+
+
+def _require_own_ports(environment: Mapping[str, str]) -> None:
+    # A file that fixes it would have every part but one refuse to start.
+    if configuration.load(environ={**environment, "METRICS_PORT": "1"}).get("METRICS_PORT") != 1:
+        raise configuration.ConfigurationError("METRICS_PORT must be ${METRICS_PORT:} for several processes")
+
+
+def _metrics_setting(metrics: Mapping[str, Address], name: str) -> dict[str, str]:
+    return {"METRICS_PORT": str(metrics[name].port)} if name in metrics else {}
+
+
+def _check_metrics_ports(metrics: Mapping[str, Address]) -> None:
+    for name, (host, port) in metrics.items():
+        try:
+            free = processes.is_free(port, host)
+        except OSError as error:
+            raise Failure(f"Cannot listen on {host}:{port}: {error.strerror}.", "Correct METRICS_HOST.") from error
+        if not free:
+            raise Failure(
+                f"Port {port} of {host}, for the metrics of {name}, is taken.", "Choose another METRICS_PORT."
+            )
 
 
 def _given(config: Mapping[str, object], name: str, default: str, environment: Mapping[str, str]) -> str | None:
@@ -273,7 +309,9 @@ def _without_secret(broker: str) -> str:
     return broker if all("guest:guest@" in node for node in nodes) else configuration.without_password(broker)
 
 
-def _say_what_next(address: str, broker: str, say: Callable[[str], None]) -> None:
+def _say_what_next(address: str, broker: str, metrics: Mapping[str, Address], say: Callable[[str], None]) -> None:
+    for name, (host, port) in metrics.items():
+        say(f"metrics of {name} on http://{reachable(host, port)}/metrics")
     here = "" if address == DEFAULT_ADDRESS else f"BEERS_ADDRESS={address} "
     bus = "" if broker == _AMQP_DEFAULT else f"AMQP_URI={shlex.quote(_without_secret(broker))} "
     say(f"serving on {address}. Try next, in another terminal:")

@@ -7,9 +7,11 @@ the same values that ``nameko run`` would get, without importing Nameko.
 
 import os
 import re
+import socket
 import ssl
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 import yaml
@@ -24,6 +26,18 @@ _VARIABLE = re.compile(r"\$\{(?P<name>[^}:\s]+):?(?P<default>[^}]*)\}")
 
 class ConfigurationError(Exception):
     """A value is missing or malformed. The message is one line that names it."""
+
+
+class Address(NamedTuple):
+    """Where to listen: a name or an IP address, and a port."""
+
+    host: str
+    port: int
+
+    def family(self) -> socket.AddressFamily:
+        """Return the family of addresses that the host is of; raises OSError if there is none of that name."""
+        found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        return found[0][0]
 
 
 def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> dict[str, object]:
@@ -135,6 +149,15 @@ def choice(config: Mapping[str, object], name: str, options: Collection[str]) ->
     if not isinstance(value, str) or value not in options:
         raise ConfigurationError(f"{name} must be one of {', '.join(sorted(options))}, got {value!r}")
     return value
+
+
+def metrics_address(config: Mapping[str, object]) -> Address | None:
+    """Return METRICS_HOST and METRICS_PORT; None if the latter is empty or 0: then there are no metrics."""
+    if config.get("METRICS_PORT") in (None, "", 0):
+        return None
+    return Address(
+        text({"METRICS_HOST": "127.0.0.1", **config}, "METRICS_HOST"), integer(config, "METRICS_PORT", 1, 65535)
+    )
 
 
 def without_password(uri: str) -> str:

@@ -27,8 +27,11 @@ import sys  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
+from prometheus_client import REGISTRY  # noqa: E402
+
 from beers_runtime import configuration  # noqa: E402
 from beers_runtime.configuration import EXIT_CONFIGURATION, ConfigurationError  # noqa: E402
+from beers_runtime.metrics import Exporter, describe_process  # noqa: E402
 from beers_service.service import BeersService  # noqa: E402
 from beers_service.transport import logger_of  # noqa: E402
 from beers_service.workers import Container  # noqa: E402
@@ -67,6 +70,11 @@ def _serve(config: dict[str, object], service_class: Any) -> int:
     configuration.integer(config, "max_workers", 1, 10_000)
     grace = configuration.number(config, "GRACE", 0, 3600)
     logger = logger_of(config, "service" if service_class is BeersService else service_class.name)
+    # Ours exports by itself, also under `nameko run`; others count in the registry of the process.
+    address = None if service_class is BeersService else configuration.metrics_address(config)
+    if address is not None:
+        describe_process(REGISTRY, service_class.name)
+        Exporter(REGISTRY, address, logger)
     container = Container(service_class, config)
     started = stopping = False
 

@@ -5,7 +5,7 @@ own answer. `service` gives these methods their signatures.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 
 from structlog.typing import FilteringBoundLogger
@@ -23,6 +23,9 @@ from beers_service.reads import Reads
 from beers_service.representation import represent_beer
 from beers_service.writer import Request, Writer
 
+Measure = Callable[[Sequence[Call], Sequence[Answer], float], None]
+"""Takes the calls of each message, what became of them, and the seconds that they took together."""
+
 _ANSWERED = 200
 """Bytes that the answer tells of a beer beyond what its command told: id, version, times."""
 
@@ -38,15 +41,26 @@ class Calls:
         reader: For everything else.
         logger: Gets one line for each call: commands at info level, reads at debug level.
         submit: Takes commands to the writer; None: they go straight there.
+        measure: Takes what the calls of each message were like.
     """
 
     def __init__(
-        self, writer: Writer, reader: BeerReader, logger: FilteringBoundLogger, submit: Submit | None = None
+        self,
+        writer: Writer,
+        reader: BeerReader,
+        logger: FilteringBoundLogger,
+        submit: Submit | None = None,
+        measure: Measure | None = None,
     ) -> None:
         self._writer = writer
         self._submit = submit or writer.submit
         self._logger = logger
+        self._measure = measure
         self._reads = Reads(reader)
+
+    def __contains__(self, name: str) -> bool:
+        """Tell whether there is a method of that *name*."""
+        return name in _COMMANDS or name == _IMPORT or name in self._reads
 
     def run(self, calls: Sequence[Call]) -> list[Answer]:
         """Run *calls* in order and return their answers; an exception stands in the place of the call it ended."""
@@ -77,6 +91,8 @@ class Calls:
                 answers[index] = error
         self._write(waiting, calls, answers)
         self._look_up(wanted, answers)
+        if self._measure is not None:
+            self._measure(calls, answers, time.monotonic() - started)
         if len(calls) == 1:
             self._log(calls[0], answers[0], started)
         else:
@@ -128,7 +144,7 @@ class Calls:
         counts = answer.counts() if isinstance(answer, Import) else {}
         (self._logger.info if is_command else self._logger.debug)(
             "command" if is_command else "read",
-            method=call.method if is_command or call.method in self._reads else _MALFORMED,
+            method=call.method if call.method in self else _MALFORMED,
             request_id=_named(call),
             correlation_id=call.correlation_id,
             outcome=type(answer).__name__ if isinstance(answer, Exception) else "ok",

@@ -45,6 +45,10 @@ class ConsumingLoop:
         spawn: Starts green threads.
         setting: What decides how queues are declared, for the one line that tells of one that was declared otherwise.
         logger: Where troubles are told.
+
+    Attributes:
+        stopping: Whether it has been told to stop.
+        connections: How many connections it has consumed on.
     """
 
     def __init__(
@@ -75,6 +79,12 @@ class ConsumingLoop:
         self._has_consumed = False
         self._stop_requested = Event()
         self.stopping = False
+        self.connections = 0
+
+    @property
+    def consuming(self) -> bool:
+        """Whether there is a connection that messages come on."""
+        return self._channel is not None
 
     def start(self) -> None:
         """Begin to consume; return once that has succeeded, or has failed and is being tried again."""
@@ -173,6 +183,7 @@ class ConsumingLoop:
             self._consumer_tag = channel.basic_consume(self._queue, callback=partial(self._take, channel))
             self._channel = channel
             self._has_consumed = True
+            self.connections += 1
             self._logger.info("consuming", queue=self._queue)
             self._attempted()
             inflow = Inflow(connection)

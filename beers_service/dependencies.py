@@ -8,12 +8,14 @@ from typing import Any
 from nameko.extensions import DependencyProvider
 
 from beers_runtime import configuration
+from beers_runtime.metrics import Exporter, registry_of
 from beers_service.broker import Broker, backoff
 from beers_service.calls import Calls
 from beers_service.domain.errors import BeersError, InvalidField, StoreUnavailable
 from beers_service.gathering import Gathering
 from beers_service.incoming import is_identifier, is_number, traceparent_of
 from beers_service.methods import Call
+from beers_service.metrics import Core, Measures, ServiceMetrics
 from beers_service.publisher import AmqpPublisher
 from beers_service.relay import Relay
 from beers_service.representation import Json, represent_error
@@ -22,7 +24,7 @@ from beers_service.store.engine import connect
 from beers_service.store.event_log import SqlEventLog
 from beers_service.store.reader import SqlReader
 from beers_service.store.relay_cursor import SqlRelayCursor
-from beers_service.transport import logger_of
+from beers_service.transport import RequestConsumer, logger_of
 from beers_service.writer import Writer
 
 FORGET_EVERY = 60
@@ -100,6 +102,8 @@ class BoundCalls:
 class CallsProvider(DependencyProvider):
     """Gives each worker the calls of its message, and runs what has to run beside them: relay and retention."""
 
+    _measures: Measures | None = None
+
     def setup(self) -> None:
         """Open the store and build everything on it; waits for a store that is away."""
         config = self.container.config
@@ -107,17 +111,24 @@ class CallsProvider(DependencyProvider):
         self._retention = timedelta(days=configuration.number(config, "REQUEST_RETENTION_DAYS", 0.01, 3650))
         heartbeat = configuration.integer(config, "HEARTBEAT", 1, 3600)
         broker = Broker(configuration.amqp_uri(config), heartbeat, ssl=config.get("AMQP_SSL"))
+        # Before the store is there, whose absence it tells.
+        metrics = self._export()
+        measures = self._measures
         self._engine = connect(configuration.text(config, "DATABASE_URL"))
         self._await_store()
         self._log = SqlEventLog(self._engine)
         reader = SqlReader(self._engine)
         log_id = reader.head().log_id
-        self._relay = Relay(reader, SqlRelayCursor(self._engine), AmqpPublisher(broker, log_id), logger)
-        writer = Writer(self._log, reader, _now, self._relay.wake)
+        publisher = AmqpPublisher(broker, log_id)
+        self._relay = Relay(
+            reader, SqlRelayCursor(self._engine), publisher, logger, None if measures is None else measures.window
+        )
+        writer = Writer(self._log, reader, _now, self._relay.wake, None if measures is None else measures.commit)
         # The container of `nameko run` does not tell: there each call has its own commit.
         gathering = Gathering(writer.submit, lambda: bool(getattr(self.container, "unbegun", 0)))
-        self._calls = Calls(writer, reader, logger, gathering.submit)
-        self._stopping = False
+        self._calls = Calls(writer, reader, logger, gathering.submit, None if measures is None else measures.calls)
+        if metrics is not None:
+            metrics.core = Core(writer, self._relay, publisher)
 
     def start(self) -> None:
         """Start the relay and the retention."""
@@ -133,7 +144,26 @@ class CallsProvider(DependencyProvider):
 
     def get_dependency(self, worker_ctx: Any) -> BoundCalls:
         """Return the calls of this worker's message."""
+        if self._measures is not None:
+            self._measures.began(worker_ctx.data)
         return BoundCalls(self._calls, worker_ctx.data)
+
+    def _export(self) -> ServiceMetrics | None:
+        """Let Prometheus ask for the metrics, if that is wanted; the process's end is theirs."""
+        address = configuration.metrics_address(self.container.config)
+        if address is None:
+            return None
+        measures = self._measures = Measures(lambda method: method in self._calls)
+        container = self.container
+        consumer = container.shared_extensions.get(RequestConsumer)
+        metrics = ServiceMetrics(
+            measures,
+            consumer if isinstance(consumer, RequestConsumer) else None,
+            container.max_workers,
+            lambda: len(container._worker_threads),  # noqa: SLF001 - Nameko does not tell otherwise
+        )
+        Exporter(registry_of("service", metrics), address, self._logger)
+        return metrics
 
     def _await_store(self) -> None:
         pauses = backoff()

@@ -291,7 +291,15 @@ class EventPublisher(Protocol):
 
 
 class PublishingFailed(Exception):
-    """The bus did not confirm every event."""
+    """The bus did not confirm every event. Args: why.
+
+    Attributes:
+        refused: Whether that was its answer; else it gave none, or could not be asked.
+    """
+
+    def __init__(self, why: str, *, refused: bool = False) -> None:
+        super().__init__(why)
+        self.refused = refused
 
 
 class RelayCursor(Protocol):

@@ -23,6 +23,9 @@ class AmqpPublisher:
         broker: Where to publish.
         log_id: The log that the events are of.
         queue: The queue that gets the events instead of the exchange; it has to be there.
+
+    Attributes:
+        connections: How many connections it has had.
     """
 
     def __init__(self, broker: Broker, log_id: str, queue: str = "") -> None:
@@ -33,7 +36,12 @@ class AmqpPublisher:
         self._connection: amqp.Connection | None = None
         self._confirms: Confirms | None = None
         self._inflow: Inflow | None = None
-        self._has_connected = False
+        self.connections = 0
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection."""
+        return self._connection is not None
 
     def publish(self, events: Sequence[EventRecord]) -> None:
         """Publish *events* in order and return once all of them are confirmed; raises `PublishingFailed`."""
@@ -43,7 +51,7 @@ class AmqpPublisher:
             self._await_confirms(confirms)
         except Unconfirmed as error:
             self.close()
-            raise PublishingFailed(str(error)) from error
+            raise PublishingFailed(str(error), refused=True) from error
         except BROKER_ERRORS as error:
             self.close()
             why = refusal(error) or str(error) or type(error).__name__
@@ -57,7 +65,7 @@ class AmqpPublisher:
         Raises:
             PublishingFailed: If the broker does not let us do that.
         """
-        if self._connection is None and not self._has_connected:
+        if self._connection is None and not self.connections:
             self._connect_early()
         if self._connection is None or self._inflow is None:
             return
@@ -102,7 +110,7 @@ class AmqpPublisher:
             channel.exchange_declare(EXCHANGE, "topic", durable=True, auto_delete=False)
         self._inflow = Inflow(self._connection)
         self._confirms = Confirms(channel)
-        self._has_connected = True
+        self.connections += 1
         return self._confirms
 
     def _await_confirms(self, confirms: Confirms) -> None:

@@ -6,12 +6,14 @@ them. Whatever goes wrong, it starts again from the confirmed position: an event
 """
 
 import threading
-from collections.abc import Sequence
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
 
 from structlog.typing import FilteringBoundLogger
 
 from beers_service.broker import backoff
-from beers_service.domain.errors import BeersError
+from beers_service.domain.errors import BeersError, StoreUnavailable
 from beers_service.ports import BeerReader, EventPublisher, EventRecord, PublishingFailed, RelayCursor
 
 WINDOW = 500
@@ -33,11 +35,32 @@ class Relay:
         cursor: Remembers how far the bus has it, and who tells it.
         publisher: The bus.
         logger: Where failures are told.
+        measure: Takes the seconds that each window took which was published.
+
+    Attributes:
+        store_up: Whether the store answered when it was last asked.
+        leading: Whether this relay tells the bus.
+        position: Up to where the bus has everything, as a leader knows it.
+        head: Where the log ends, as it was when it was last read.
+        oldest: When the first event was committed that the bus has not confirmed (microseconds since 1970); None if it
+            has all that was read.
+        published: How many events it has published.
+        failures: How many windows were not published, by the reason.
     """
 
     def __init__(
-        self, reader: BeerReader, cursor: RelayCursor, publisher: EventPublisher, logger: FilteringBoundLogger
+        self,
+        reader: BeerReader,
+        cursor: RelayCursor,
+        publisher: EventPublisher,
+        logger: FilteringBoundLogger,
+        measure: Callable[[float], None] | None = None,
     ) -> None:
+        self.store_up = self.leading = False
+        self.position = self.head = self.published = 0
+        self.oldest: int | None = None
+        self.failures: Counter[str] = Counter()
+        self._measure = measure
         self._reader = reader
         self._cursor = cursor
         self._publisher = publisher
@@ -52,11 +75,13 @@ class Relay:
                 if self._relay():
                     pauses = backoff()
             except (BeersError, PublishingFailed) as error:
+                self._note_failure(error)
                 pause = next(pauses)
                 self._logger.warning("relay interrupted", error=str(error), retry_in=round(pause, 2))
                 self._stopping.wait(pause)
             except Exception:
                 # Ending here would end the process, and the commands with it; the events wait in the log.
+                self.failures["error"] += 1
                 self._logger.exception("relay failed")
                 self._stopping.wait(next(pauses))
         self._publisher.close()
@@ -74,26 +99,51 @@ class Relay:
     def _relay(self) -> bool:
         """Lead until stopped or deposed; return whether anything was published."""
         position = self._cursor.lead()
+        self.store_up = True
+        self.leading = position is not None
         if position is None:
             self._cursor.wait(POLL)
             return False
         published = False
         while not self._stopping.is_set():
             window = self._reader.records(position, WINDOW)
+            self._note_window(position, window)
             if not window:
                 self._publisher.keep_alive()
                 self._cursor.wait(POLL)
                 continue
             _require_gapless(position, window)
+            began = time.monotonic()
             self._publisher.publish(window)
+            if self._measure is not None:
+                self._measure(time.monotonic() - began)
+            self.published += len(window)
             published = True
-            position = window[-1].position
+            self.position = position = window[-1].position
+            self.oldest = None
             if not self._cursor.advance(position):
+                self.leading = False
                 self._logger.warning("relay deposed", position=position)
                 break
             if len(window) < WINDOW:
                 self._stopping.wait(REST)
         return published
+
+    def _note_window(self, position: int, window: Sequence[EventRecord]) -> None:
+        self.position = position
+        self.oldest = window[0].time if window else None
+        if len(window) == WINDOW:
+            self.head = self._reader.head().position
+        else:
+            self.head = window[-1].position if window else position
+
+    def _note_failure(self, error: BeersError | PublishingFailed) -> None:
+        if isinstance(error, PublishingFailed):
+            self.failures["refused" if error.refused else "broker"] += 1
+            return
+        self.failures["store"] += 1
+        if isinstance(error, StoreUnavailable):
+            self.store_up = self.leading = False
 
 
 def _require_gapless(position: int, window: Sequence[EventRecord]) -> None:

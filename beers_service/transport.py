@@ -14,6 +14,7 @@ Stock clients notice no difference. What is different, and why:
 """
 
 import logging
+from collections import Counter
 from functools import partial
 from typing import Any
 
@@ -21,6 +22,8 @@ import amqp
 import orjson
 from nameko.exceptions import (
     ContainerBeingKilled,
+    IncorrectSignature,
+    MalformedRequest,
     MethodNotFound,
     UnserializableValueError,
     serialize,
@@ -37,18 +40,35 @@ from beers_service.consuming import ConsumingLoop, queue_arguments
 from beers_service.dead_letters import Verdict, dead_letters_of, letter_of
 from beers_service.frames import Answer
 from beers_service.incoming import Message, Signature
+from beers_service.unreadable import MARK
 
 DEAD_LETTERS_MAXIMUM = 100_000
 """How many messages the dead-letter queue keeps; the oldest go first."""
+
+
+_REASONS: dict[type[Exception], str] = {
+    MalformedRequest: "malformed",
+    MethodNotFound: "unknown_method",
+    IncorrectSignature: "bad_arguments",
+}
+"""What to count messages as that are answered with these errors."""
 
 
 class RequestConsumer(SharedExtension):
     """Takes calls from the queue ``rpc-<service>``, gives each a worker, and sends its answer.
 
     All RPC methods of a service share it.
+
+    Attributes:
+        loop: Brings the calls; None before `setup`.
+        rejected: How many messages were no calls, by the reason.
+        answers_lost: How many answers could not be sent.
     """
 
     def __init__(self) -> None:
+        self.loop: ConsumingLoop | None = None
+        self.rejected: Counter[str] = Counter()
+        self.answers_lost = 0
         self._methods: dict[str, Rpc] = {}
 
     def setup(self) -> None:
@@ -59,7 +79,7 @@ class RequestConsumer(SharedExtension):
         self._queue_type = configuration.choice(config, "QUEUE_TYPE", ("classic", "quorum"))
         heartbeat = configuration.integer(config, "HEARTBEAT", 1, 3600)
         self._logger = logger_of(config)
-        self._loop = ConsumingLoop(
+        self.loop = self._loop = ConsumingLoop(
             self._queue,
             broker=Broker(configuration.amqp_uri(config), heartbeat, ssl=config.get("AMQP_SSL")),
             prefetch=self.container.max_workers,
@@ -109,6 +129,7 @@ class RequestConsumer(SharedExtension):
         try:
             reply_to = incoming.reply_to(message)
         except incoming.Unanswerable as error:
+            self.rejected["unreadable" if MARK in message.properties else "unanswerable"] += 1
             self._bury(channel, answers, message, str(error))
             return
         try:
@@ -120,6 +141,7 @@ class RequestConsumer(SharedExtension):
             # Unacknowledged, it goes back to the queue when the connection ends.
             return
         except Exception as error:  # noqa: BLE001 - what is wrong with a call is told to its caller
+            self.rejected[_REASONS.get(type(error), "error")] += 1
             self._answer(answers, message, None, error)
 
     def _parse(self, message: Message, reply_to: str) -> tuple["Rpc", list[Any], dict[str, Any], dict[str, Any]]:
@@ -158,6 +180,7 @@ class RequestConsumer(SharedExtension):
 
         The broker will deliver the calls again; their request ids keep them from running again.
         """
+        self.answers_lost += number
         self._logger.warning("answers not sent", number=number, error=str(broken) or type(broken).__name__)
         self._loop.lose(channel)
 

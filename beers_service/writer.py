@@ -11,7 +11,7 @@ A request id that was answered before is answered again from the log; nothing ru
 import hashlib
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
@@ -33,6 +33,9 @@ from beers_service.domain.errors import (
 from beers_service.ports import BeerReader, EventLog, Head, LogTransaction, StoredAnswer, StoredEvent
 
 Clock = Callable[[], datetime]
+
+Measure = Callable[[int, float, Sequence[StoredEvent]], None]
+"""Takes each transaction that was committed: how many commands it carried, its seconds, and its events."""
 
 BATCH = 512
 """How many commands one transaction carries at most; a single request may bring more."""
@@ -97,16 +100,32 @@ class Writer:
         reader: Where past answers are read.
         clock: Tells the time, in UTC.
         committed: Called with no argument after every transaction that appended something.
+        measure: Takes what each transaction was like.
+
+    Attributes:
+        waiting: How many commands wait.
+        head: The position of the last event that it has appended.
+        failed: How many transactions have failed, by the reason.
     """
 
-    def __init__(self, log: EventLog, reader: BeerReader, clock: Clock, committed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        log: EventLog,
+        reader: BeerReader,
+        clock: Clock,
+        committed: Callable[[], None],
+        measure: Measure | None = None,
+    ) -> None:
         self._log = log
         self._reader = reader
         self._clock = clock
         self._committed = committed
+        self._measure = measure
+        self.head = 0
+        self.failed: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._queue: deque[_Entry] = deque()
-        self._waiting = 0
+        self.waiting = 0
         self._led = False
 
     def submit(self, requests: Sequence[Request]) -> list[Outcome]:
@@ -128,10 +147,10 @@ class Writer:
             return []
         entry = _Entry(requests, size=sum(len(request.commands) for request in requests))
         with self._lock:
-            if self._waiting and self._waiting + entry.size > WAITING:
+            if self.waiting and self.waiting + entry.size > WAITING:
                 return [Overloaded("too many commands are waiting")] * len(requests)
             self._queue.append(entry)
-            self._waiting += entry.size
+            self.waiting += entry.size
             entry.leads = not self._led
             self._led = True
         if not entry.leads:
@@ -152,7 +171,7 @@ class Writer:
             # Taken by a leader in the meantime, it may still be committed: the outcome is then unknown.
             if entry in self._queue and not entry.leads:
                 self._queue.remove(entry)
-                self._waiting -= entry.size
+                self.waiting -= entry.size
 
     def _lead(self) -> None:
         """Commit one batch, then pass the lead on."""
@@ -183,7 +202,7 @@ class Writer:
             entry = self._queue.popleft()
             batch.append(entry)
             size += entry.size
-            self._waiting -= entry.size
+            self.waiting -= entry.size
         return batch
 
     def _carry_out(self, requests: Sequence[Request]) -> list[Outcome | StoredAnswer]:
@@ -191,10 +210,13 @@ class Writer:
         try:
             return self._commit(requests)
         except OutcomeUnknown:
+            self.failed["outcome_unknown"] += 1
             return [OutcomeUnknown(request.request_id) for request in requests]
         except BeersError as error:
+            self.failed["store_unavailable"] += 1
             return [error] * len(requests)
         except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to the callers and not to the leader
+            self.failed["error"] += 1
             if len(requests) == 1:
                 return [error]
             # One of them cannot be stored. It must not take the others with it, nor cost each a transaction of its own.
@@ -210,7 +232,11 @@ class Writer:
                 for request in requests
             ]
             batch.append(transaction)
+        if self._measure is not None:
+            commands = sum(len(request.commands) for request in requests)
+            self._measure(commands, time.monotonic() - now, batch.events)
         if batch.events:
+            self.head = batch.events[-1].position
             self._committed()
         return outcomes
 

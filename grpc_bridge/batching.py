@@ -41,6 +41,10 @@ class Limits:
     lease: float = 1.0
 
 
+Measure = Callable[[int, float], None]
+"""Takes each batch that was answered: how many calls it held, and the seconds from its leaving to the answer."""
+
+
 class Call:
     """One call on its way through the bus.
 
@@ -73,15 +77,17 @@ class Batch:
         number: Identifies the batch among those of this process.
         calls: In the order in which the answers will come.
         deadline: The latest of its calls' deadlines.
+        left_at: When it left for the first time, in the time of the event loop.
     """
 
-    __slots__ = ("calls", "deadline", "holds_slot", "number", "timer")
+    __slots__ = ("calls", "deadline", "holds_slot", "left_at", "number", "timer")
 
-    def __init__(self, number: int, calls: list[Call]) -> None:
+    def __init__(self, number: int, calls: list[Call], left_at: float) -> None:
         calls.sort(key=_reads)
         self.number = number
         self.calls = calls
         self.deadline = max(call.deadline for call in calls)
+        self.left_at = left_at
         self.holds_slot = True
         self.timer: asyncio.TimerHandle | None = None
 
@@ -137,12 +143,16 @@ class Batcher:
     """Gathers calls into batches and remembers those that are on their way.
 
     It starts held: `resume` lets batches leave. Within one turn of the event loop all calls share a batch.
+
+    Attributes:
+        refused: How many calls it has not taken on.
     """
 
     def __init__(self, send: Callable[[Batch], None], limits: Limits, loop: asyncio.AbstractEventLoop) -> None:
         self._send = send
         self._limits = limits
         self._loop = loop
+        self.refused = 0
         self._waiting: deque[Call] = deque()
         self._on_the_way: dict[int, Batch] = {}
         self._slots = limits.in_flight
@@ -151,6 +161,16 @@ class Batcher:
         self._flush_scheduled = False
         self._pace = Pace()
         self._rows = 0  # that the answers to those that wait may hold
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait."""
+        return len(self._waiting)
+
+    @property
+    def in_flight(self) -> int:
+        """How many batches have left and not been answered."""
+        return len(self._on_the_way)
 
     @property
     def crowded(self) -> bool:
@@ -171,6 +191,7 @@ class Batcher:
             CallFailed: Overloaded, if too many calls wait already.
         """
         if self.crowded:
+            self.refused += 1
             raise overloaded("too many calls are waiting for the service")
         self._waiting.append(call)
         self._rows += call.rows
@@ -223,7 +244,7 @@ class Batcher:
             if not calls:
                 return
             self._numbers += 1
-            batch = Batch(self._numbers, calls)
+            batch = Batch(self._numbers, calls, self._loop.time())
             self._slots -= 1
             self._on_the_way[batch.number] = batch
             batch.timer = self._loop.call_later(self._limits.lease, self._end_lease, batch)

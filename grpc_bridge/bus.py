@@ -19,7 +19,7 @@ from structlog.typing import FilteringBoundLogger
 from beers_runtime.configuration import ConfigurationError, broker_nodes, without_password
 from beers_runtime.topology import BRIDGE_REPLIES, RPC_QUEUE, SERVICE
 from grpc_bridge.availability import Absence, Availability
-from grpc_bridge.batching import Batch, Batcher, Call, Limits
+from grpc_bridge.batching import Batch, Batcher, Call, Limits, Measure
 from grpc_bridge.errors import CallFailed, deadline_passed
 from grpc_bridge.identifiers import identifiers
 from grpc_bridge.link import Link, LinkLost, LinkRefused, NoQueue, OnRefusal, Refused, open_link
@@ -54,6 +54,12 @@ class Bus:
 
     Of several nodes of the broker any will do. The one that is lost is not the next one that is tried: it may be
     frozen, and to find that out takes our patience.
+
+    Attributes:
+        connected: Set while there is a connection.
+        connections: How many there have been.
+        batcher: What gathers the calls.
+        refused: How many calls failed at once, since what is missing has been so for a while.
     """
 
     def __init__(
@@ -65,6 +71,7 @@ class Bus:
         limits: Limits,
         heartbeat: int,
         broker_patience: float,
+        measure: Measure | None = None,
     ) -> None:
         self._nodes = broker_nodes(uri)
         # So that bridges spread over the nodes: one that goes away takes the connections of few along.
@@ -75,7 +82,9 @@ class Bus:
         self._heartbeat = heartbeat
         self._broker_patience = broker_patience
         self._loop = asyncio.get_running_loop()
-        self._batcher = Batcher(self._send, limits, self._loop)
+        self._measure = measure
+        self.batcher = Batcher(self._send, limits, self._loop)
+        self.connections = self.refused = 0
         self._identifier = identifiers()
         self._reply_to = self._identifier()
         self._pings: dict[str, asyncio.Future[object]] = {}
@@ -112,6 +121,7 @@ class Bus:
             CallFailed: With the service's error, or why there is no answer.
         """
         if self._availability.refusing:
+            self.refused += 1
             raise self._availability.failure()
         loop = self._loop
         if deadline <= loop.time():
@@ -133,7 +143,7 @@ class Bus:
             request_id=request_id,
             answer=loop.create_future(),
         )
-        self._batcher.add(call)
+        self.batcher.add(call)
         timer = loop.call_at(deadline, self._expire, call)
         try:
             answer = await call.answer
@@ -235,11 +245,11 @@ class Bus:
     @property
     def crowded(self) -> bool:
         """Whether further calls would only be refused."""
-        return self._batcher.crowded
+        return self.batcher.crowded
 
     def fail_all(self, failure: CallFailed) -> None:
         """Fail every call that has no answer yet."""
-        self._batcher.fail_all(failure)
+        self.batcher.fail_all(failure)
 
     async def close(self) -> None:
         """Leave the broker; what is still waiting fails. `run` is to be cancelled before."""
@@ -261,20 +271,21 @@ class Bus:
     async def _use(self, link: Link, uri: str) -> str:
         """Use *link* as long as it lasts, and return why it ended."""
         self._link = link
+        self.connections += 1
         self.connected.set()
         self._logger.info("connected to the broker", node=without_password(uri))
         self._availability.connected(self._loop.time())
-        for batch in self._batcher.on_the_way():
+        for batch in self.batcher.on_the_way():
             if batch.wanted:
                 self._send(batch)
             else:
-                self._batcher.take(batch.number)
-        self._batcher.resume()
+                self.batcher.take(batch.number)
+        self.batcher.resume()
         # Shielded: whoever cancels `run` still wants to say goodbye.
         reason = await asyncio.shield(link.closed)
         self._link = None
         self.connected.clear()
-        self._batcher.hold()
+        self.batcher.hold()
         self._logger.warning("lost the connection to the broker", reason=reason)
         self._availability.disconnected(self._loop.time())
         return reason
@@ -300,11 +311,13 @@ class Bus:
     def _publish(
         self, link: Link, method: str, body: bytes, number: str, expires_in: float, on_refusal: OnRefusal
     ) -> None:
+        now = time.time()
         headers: FieldTable = {
             "nameko.call_id_stack": [f"beers-bridge.{method}.{number}"],
             "nameko.correlation_id": number,
             # Whole seconds, rounded up: pamqp's floats are off by minutes. Each call of a batch has its own, exact.
-            "nameko.deadline": math.ceil(time.time() + expires_in),
+            "nameko.deadline": math.ceil(now + expires_in),
+            "nameko.sent_at_ms": int(now * 1000),
         }
         link.publish(
             f"{SERVICE}.{method}",
@@ -318,7 +331,7 @@ class Bus:
 
     def _on_reply(self, number: str, body: bytes) -> None:
         ping = self._pings.get(number)
-        batch = self._batcher.take(int(number)) if number.isdecimal() else None
+        batch = self.batcher.take(int(number)) if number.isdecimal() else None
         if ping is None and batch is None:
             return  # nobody waits any more, or it is the second answer to what was sent again
         self._heard = True
@@ -331,7 +344,10 @@ class Bus:
                 ping.set_result(reply)
             return
         if batch is not None:
-            self._availability.answered(self._loop.time())
+            now = self._loop.time()
+            self._availability.answered(now)
+            if self._measure is not None:
+                self._measure(len(batch.calls), now - batch.left_at)
             try:
                 answers = _result(reply)
                 if not isinstance(answers, list) or len(answers) != len(batch.calls):
@@ -342,7 +358,7 @@ class Bus:
                 batch.resolve(answers)
 
     def _fail(self, batch: Batch, failure: CallFailed) -> None:
-        taken = self._batcher.take(batch.number)
+        taken = self.batcher.take(batch.number)
         if taken is not None:
             taken.fail(failure)
 

@@ -8,7 +8,8 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Final, TypeVar
 
@@ -21,7 +22,7 @@ from grpc_bridge.auth import WRITE, Door
 from grpc_bridge.errors import CallFailed
 from grpc_bridge.identifiers import identifiers, in_a_log, is_acceptable
 from grpc_bridge.quotas import Quota, Quotas
-from grpc_bridge.received import Call, Undecodable, decoded, decoding
+from grpc_bridge.received import Call, Handler, Streamer, StreamHandler, Undecodable, decoded, decoding
 
 CORRELATION_ID: Final = "x-correlation-id"
 REQUEST_ID: Final = "x-request-id"
@@ -44,15 +45,8 @@ _Outcome = TypeVar("_Outcome")
 _Request = TypeVar("_Request", bound=Message)
 _Response = TypeVar("_Response", bound=Message)
 
-
-Handler = Callable[[_Request, Call], Awaitable[_Response]]
-"""Answers a request, or raises `CallFailed`."""
-
-StreamHandler = Callable[[AsyncIterator[_Request], Call], Awaitable[_Response]]
-"""Answers a stream of requests, or raises `CallFailed`."""
-
-Streamer = Callable[[_Request, Call], AsyncGenerator[bytes, None]]
-"""Yields the responses to a request, serialized, or raises `CallFailed`."""
+Measure = Callable[[str, grpc.StatusCode, float, str], None]
+"""Takes each call that has ended: its method, status, seconds, and the trace that it was part of."""
 
 
 class Reception:
@@ -61,6 +55,7 @@ class Reception:
     Attributes:
         active: How many calls it is busy with, those that send a stream apart.
         watches: How many of those there are.
+        refused: How many calls were refused, by the limit that they would have passed.
     """
 
     def __init__(
@@ -74,6 +69,7 @@ class Reception:
         door: Door | None = None,
         quota: Quota | None = None,
         longest_stream: float = float("inf"),
+        measure: Measure | None = None,
     ) -> None:
         """Prepare to receive; without a *door* everybody may do everything, and nobody has a *quota*.
 
@@ -81,6 +77,8 @@ class Reception:
         """
         self.active = 0
         self.watches = 0
+        self.refused: Counter[str] = Counter()
+        self._measure = measure
         self._max_calls = max_calls
         self._max_watches = max_watches
         self._write_patience = write_patience
@@ -90,7 +88,7 @@ class Reception:
         self._tells_reads = logger.is_enabled_for(logging.DEBUG)
         self._identifier = identifiers()
         self._loop = asyncio.get_running_loop()
-        self._quotas = Quotas(quota or Quota(), self._loop.time)
+        self._quotas = Quotas(quota or Quota(), self._loop.time, self.refused)
         self._longest_stream = longest_stream
         self._draining = False
         self._streams: set[asyncio.Timeout] = set()
@@ -212,6 +210,7 @@ class Reception:
     ) -> None:
         """Send what *streamer* yields, as long as the client reads."""
         if self.watches > self._max_watches:
+            self.refused["watches"] += 1
             raise errors.overloaded("too many streams at once")
         async with aclosing(streamer(decoded(received), call)) as responses:
             async for response in responses:
@@ -337,6 +336,7 @@ class Reception:
 
     def _admit(self) -> None:
         if self.active > self._max_calls:
+            self.refused["calls"] += 1
             raise errors.overloaded("too many calls at once")
 
     def _call(self, context: "grpc.aio.ServicerContext[Any, Any]", default_deadline: float) -> Call:
@@ -377,6 +377,9 @@ class Reception:
         return errors.internal(error_id)
 
     def _log(self, name: str, call: Call, code: grpc.StatusCode, started: float) -> None:
+        seconds = time.perf_counter() - started
+        if self._measure is not None:
+            self._measure(name, code, seconds, call.traceparent)
         # Commands and failures are what one looks for; reads that went well only bury them.
         told = bool(call.request_id) or code is not grpc.StatusCode.OK
         if not (told or self._tells_reads):
@@ -389,7 +392,7 @@ class Reception:
             "call",
             method=name,
             code=code.name,
-            duration_ms=round((time.perf_counter() - started) * 1000, 1),
+            duration_ms=round(seconds * 1000, 1),
             request_id=in_a_log(call.request_id),
             correlation_id=call.correlation_id,
             **more,
@@ -398,11 +401,6 @@ class Reception:
 
 def _limit(deadline: float) -> asyncio.Timeout:
     return asyncio.timeout_at(None if deadline == float("inf") else deadline)
-
-
-def generic_handler(service: str, methods: "Mapping[str, grpc.RpcMethodHandler[Any, Any]]") -> grpc.GenericRpcHandler:
-    """Return what gRPC needs to serve *methods* as those of *service*."""
-    return grpc.method_handlers_generic_handler(service, dict(methods))
 
 
 def _serialized(response: Message) -> bytes:

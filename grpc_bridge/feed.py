@@ -110,6 +110,21 @@ class Feed:
         self._draining = False
         bus.on_pong(self._on_pong)
 
+    @property
+    def start(self) -> int:
+        """The position behind which the ring begins; who is before it reads pages."""
+        return self._end - len(self._ring)
+
+    @property
+    def end(self) -> int:
+        """How far the ring reaches."""
+        return self._end
+
+    @property
+    def lag(self) -> int:
+        """How many events of the log the ring lacks, as far as the last ping told; 0 while nobody watches."""
+        return max(0, self._last_pong - self._end) if self._ready.is_set() else 0
+
     async def run(self) -> None:
         """Follow the bus whenever there are watchers, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
@@ -171,10 +186,9 @@ class Feed:
         self._require_open(edition, position)
         if position >= self._end:  # something else has changed
             return (), position
-        start = self._end - len(self._ring)
-        if position < start:
+        if position < self.start:
             return await self._page(position, wanted)
-        first = position - start
+        first = position - self.start
         events = [self._ring[index] for index in range(first, min(first + AT_ONCE, len(self._ring)))]
         return [event for event in events if wanted.wants(event)] if wanted else events, events[-1].position
 

@@ -35,6 +35,11 @@ class Health:
         self._changed = asyncio.Event()
         self._draining = False
 
+    @property
+    def serving(self) -> bool:
+        """Whether the server as a whole is said to serve."""
+        return self._statuses[""] == _SERVING
+
     def set_serving(self, *, serving: bool) -> None:
         """Change the status of all but `LIVENESS`, unless the end has been announced."""
         status = _SERVING if serving and not self._draining else _NOT_SERVING

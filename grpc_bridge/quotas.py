@@ -1,6 +1,6 @@
 """How much of the bridge each client may take, so that one of them leaves something to the others."""
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -39,13 +39,14 @@ class Share:
 
 
 class Quotas:
-    """Keeps each client within *quota*. Time is that of *clock*, in seconds."""
+    """Keeps each client within *quota*. Time is that of *clock*, in seconds; *refused* counts by what was exceeded."""
 
-    def __init__(self, quota: Quota, clock: Callable[[], float]) -> None:
+    def __init__(self, quota: Quota, clock: Callable[[], float], refused: Counter[str]) -> None:
         self._most = (quota.calls, quota.watches)
         self._rate = quota.rate
         self._burst = max(1.0, 2 * quota.rate)
         self._clock = clock
+        self._refused = refused
         self._shares: OrderedDict[str, Share] = OrderedDict()
 
     def take(self, name: str, *, watch: bool) -> Share:
@@ -65,9 +66,11 @@ class Quotas:
             share.left = min(self._burst, share.left + max(0.0, now - share.at) * self._rate)
             share.at = now
             if share.left < 1:
+                self._refused["client_rate"] += 1
                 raise overloaded("too many calls a second by this client", (1 - share.left) / self._rate)
         most = self._most[watch]
         if most and share.busy[watch] >= most:
+            self._refused["client_watches" if watch else "client_calls"] += 1
             raise overloaded(f"too many {'streams' if watch else 'calls'} at once by this client")
         share.left -= bool(self._rate)
         share.busy[watch] += 1

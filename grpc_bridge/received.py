@@ -1,7 +1,7 @@
-"""What came in: a call and what is known of it, and a request whose bytes may be no message at all."""
+"""What came in: a call and what is known of it, a request whose bytes may be no message at all, and who answers it."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Final, TypeVar
 
 from google.protobuf.message import DecodeError, Message
@@ -11,6 +11,7 @@ from grpc_bridge.errors import CallFailed
 from grpc_bridge.quotas import Share
 
 _Request = TypeVar("_Request", bound=Message)
+_Response = TypeVar("_Response", bound=Message)
 
 
 class Call:
@@ -65,6 +66,16 @@ class Call:
     def step_deadline(self) -> float:
         """Return when a step of a stream that begins now is to have ended: in the default time, or when the call is."""
         return min(self.deadline, asyncio.get_running_loop().time() + self._step)
+
+
+Handler = Callable[[_Request, Call], Awaitable[_Response]]
+"""Answers a request, or raises `CallFailed`."""
+
+StreamHandler = Callable[[AsyncIterator[_Request], Call], Awaitable[_Response]]
+"""Answers a stream of requests, or raises `CallFailed`."""
+
+Streamer = Callable[[_Request, Call], AsyncGenerator[bytes, None]]
+"""Yields the responses to a request, serialized, or raises `CallFailed`."""
 
 
 class Undecodable:

@@ -17,7 +17,6 @@ from grpc_reflection.v1alpha.reflection import aio
 
 from grpc_bridge import errors
 from grpc_bridge.auth import Door
-from grpc_bridge.calls import generic_handler
 
 V1 = "grpc.reflection.v1.ServerReflection"
 V1ALPHA = "grpc.reflection.v1alpha.ServerReflection"
@@ -50,7 +49,7 @@ def handlers(services: Sequence[str], door: Door | None, scope: str) -> list[grp
     method = grpc.stream_stream_rpc_method_handler(
         tell, _request, reflection_pb2.ServerReflectionResponse.SerializeToString
     )
-    return [generic_handler(name, {"ServerReflectionInfo": method}) for name in (V1, V1ALPHA)]
+    return [grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": method}) for name in (V1, V1ALPHA)]
 
 
 def _request(received: bytes) -> reflection_pb2.ServerReflectionRequest:

@@ -10,15 +10,17 @@ import grpc
 from structlog.typing import FilteringBoundLogger
 
 from beers_runtime.configuration import ConfigurationError
+from beers_runtime.metrics import Exporter, registry_of
 from grpc_bridge import health, reflection, seed_servicer, servicer
 from grpc_bridge.auth import READ, Door
 from grpc_bridge.availability import Absence, Availability, Patience
 from grpc_bridge.batching import Limits
 from grpc_bridge.bus import Bus
-from grpc_bridge.calls import Reception, generic_handler
+from grpc_bridge.calls import Reception
 from grpc_bridge.errors import CallFailed
 from grpc_bridge.feed import Feed
 from grpc_bridge.health import Health
+from grpc_bridge.metrics import BridgeMetrics, Measures
 from grpc_bridge.probing import Prober
 from grpc_bridge.serving import Serving
 from grpc_bridge.settings import Settings
@@ -74,6 +76,8 @@ class Bridge:
         self._settings = settings
         self._logger = logger
         self._tasks: list[asyncio.Task[None]] = []
+        self._exporter: Exporter | None = None
+        measures = self._measures = Measures() if settings.metrics else None
         self._bus = Bus(
             settings.amqp_uri,
             availability=self.availability,
@@ -81,6 +85,7 @@ class Bridge:
             limits=Limits(settings.batches_in_flight, waiting=settings.max_waiting, patience=settings.max_wait),
             heartbeat=settings.heartbeat,
             broker_patience=settings.broker_patience,
+            measure=None if measures is None else measures.batch,
         )
         self._prober = Prober(
             self._bus,
@@ -90,6 +95,7 @@ class Bridge:
             clock=loop.time,
         )
         self._feed = Feed(self._bus, logger, patience=settings.default_deadline)
+        self._watches = Watches(self._feed, checkpoint_interval=settings.watch_checkpoint)
         self._health = Health((servicer.SERVICE, seed_servicer.SERVICE))
         self._door = None
         if settings.tokens is not None or settings.clients is not None:
@@ -103,6 +109,7 @@ class Bridge:
             door=self._door,
             quota=settings.quota,
             longest_stream=settings.connection_grace * _STREAMS_SHARE if settings.connection_age else float("inf"),
+            measure=None if measures is None else measures.call,
         )
         self._tls = None if settings.tls is None else ServerTls(settings.tls, logger)
         self._serving = Serving(self._make_server, self._listen, settings.grace, logger)
@@ -113,7 +120,9 @@ class Bridge:
 
         Raises:
             CannotListen: If the port is taken or the address not ours.
+            ConfigurationError: If that is so of the metrics' port.
         """
+        self._export()
         self.port = await self._serving.start()
         self._tasks = [
             _task(self._serving.run(), "serving"),
@@ -169,7 +178,25 @@ class Bridge:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._bus.close()
+        if self._exporter is not None:
+            await asyncio.to_thread(self._exporter.stop)
         self._logger.info("stopped")
+
+    def _export(self) -> None:
+        """Let Prometheus ask for the metrics, if that is wanted."""
+        if self._measures is None or self._settings.metrics is None:
+            return
+        metrics = BridgeMetrics(
+            self._measures,
+            self._settings,
+            reception=self._reception,
+            bus=self._bus,
+            feed=self._feed,
+            watches=self._watches,
+            availability=self.availability,
+            health=self._health,
+        )
+        self._exporter = Exporter(registry_of("bridge", metrics), self._settings.metrics, self._logger)
 
     def _make_server(self) -> grpc.aio.Server:
         settings, reception = self._settings, self._reception
@@ -196,14 +223,16 @@ class Bridge:
                 ("grpc.http2.bdp_probe", 0),
             ]
         )
-        watches = Watches(self._feed, checkpoint_interval=settings.watch_checkpoint)
         served: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {
             seed_servicer.SERVICE: seed_servicer.SeedServicer(self._bus).methods(reception),
             health.SERVICE: self._health.methods(),
         }
-        beers = servicer.BeersServicer(self._bus, self._feed, watches).methods(reception)
-        desk = Desk(servicer.SERVICE, beers, lambda: reception.full or self._bus.crowded, self._logger)
-        server.add_generic_rpc_handlers([desk, *(generic_handler(name, methods) for name, methods in served.items())])
+        beers = servicer.BeersServicer(self._bus, self._feed, self._watches).methods(reception)
+        desk = Desk(
+            servicer.SERVICE, beers, lambda: reception.full or self._bus.crowded, reception.refused, self._logger
+        )
+        others = (grpc.method_handlers_generic_handler(name, methods) for name, methods in served.items())
+        server.add_generic_rpc_handlers([desk, *others])
         door = None if settings.open_reflection else self._door
         server.add_generic_rpc_handlers(reflection.handlers([servicer.SERVICE, *served], door, READ))
         return server

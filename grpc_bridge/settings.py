@@ -74,6 +74,7 @@ class Settings:
             for.
         quota: What each client that is known may take.
         open_reflection: Whether reflection tells everybody.
+        metrics: Where Prometheus reads the metrics; None for nowhere.
         allow_insecure: Whether others than this machine may reach the port although something is `missing`.
     """
 
@@ -103,6 +104,7 @@ class Settings:
     clients: Mapping[str, frozenset[str]] | None = None
     quota: Quota = field(default_factory=Quota)
     open_reflection: bool = True
+    metrics: configuration.Address | None = None
     allow_insecure: bool = False
 
     @property
@@ -160,6 +162,7 @@ def settings(config: Mapping[str, object]) -> Settings:
             rate=configuration.number(values, "MAX_RATE_PER_CLIENT", 0, 1_000_000),
         ),
         open_reflection=_flag(values, "OPEN_REFLECTION"),
+        metrics=configuration.metrics_address(values),
         allow_insecure=_flag(values, "ALLOW_INSECURE"),
     )
     if read.exposed and read.missing and not read.allow_insecure:

@@ -6,6 +6,7 @@ ready before, the request stays unread, and the log tells of many with one line.
 
 import asyncio
 import itertools
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -23,6 +24,8 @@ _TELL_EVERY: Final = 1.0  # seconds
 class Desk(grpc.GenericRpcHandler):
     """Gives out the handlers of the *methods* of *service*, and while it is `crowded` refuses calls of one request.
 
+    What it refuses is in *refused*, as ``unread``.
+
     Streams have limits of their own, and so has the contract whose failures are no statuses; health has none.
     """
 
@@ -31,6 +34,7 @@ class Desk(grpc.GenericRpcHandler):
         service: str,
         methods: "Mapping[str, grpc.RpcMethodHandler[Any, Any]]",
         crowded: Callable[[], bool],
+        refused: Counter[str],
         logger: FilteringBoundLogger,
     ) -> None:
         self._handlers = {f"/{service}/{name}": handler for name, handler in methods.items()}
@@ -41,7 +45,8 @@ class Desk(grpc.GenericRpcHandler):
         }
         self._crowded = crowded
         self._logger = logger
-        self._refused = 0
+        self._refused = refused
+        self._untold = 0
         ready = [errors.refusal(errors.overloaded("too much to do")) for _ in range(_ANSWERS)]
         self._answers = itertools.cycle([answer for answer in ready if answer is not None])
         # As a stream of requests: of any other kind gRPC would read the first one before it asks us.
@@ -55,12 +60,13 @@ class Desk(grpc.GenericRpcHandler):
         return self._handlers.get(path)
 
     async def _refuse(self, _requests: object, context: "grpc.aio.ServicerContext[Any, Any]") -> None:
-        if not self._refused:
+        if not self._untold:
             asyncio.get_running_loop().call_later(_TELL_EVERY, self._tell)
-        self._refused += 1
+        self._untold += 1
+        self._refused["unread"] += 1
         answer = next(self._answers)
         await context.abort(answer.code, answer.message, answer.trailers)
 
     def _tell(self) -> None:
-        self._logger.warning("refused calls: too much to do", count=self._refused)
-        self._refused = 0
+        self._logger.warning("refused calls: too much to do", count=self._untold)
+        self._untold = 0

@@ -5,7 +5,8 @@ hand-over between catching up and following.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 from grpc_bridge.errors import invalid_field
@@ -23,12 +24,18 @@ class Watches:
     Args:
         feed: Where the events come from.
         checkpoint_interval: Seconds after which a watcher that was told nothing is told how far it has come.
+
+    Attributes:
+        positions: How far each watcher has come.
+        told: How many events they were told, all together.
     """
 
     def __init__(self, feed: Feed, *, checkpoint_interval: float) -> None:
         self._feed = feed
         self._checkpoint_interval = checkpoint_interval
         self._loop = asyncio.get_running_loop()
+        self.positions: dict[object, int] = {}
+        self.told = 0
         self._shared: dict[tuple[int, int, int, int], bytes] = {}
 
     async def watch(self, head: Head, after: int, wanted: Filter) -> AsyncGenerator[bytes, None]:
@@ -44,8 +51,9 @@ class Watches:
         """
         position, caught_up = after, False
         due = self._loop.time() + self._checkpoint_interval
-        async with self._feed.watched() as edition:
+        async with self._feed.watched() as edition, self._counted() as watcher:
             while True:
+                self.positions[watcher] = position
                 if not caught_up and position >= head.position:
                     caught_up = True
                     yield _response(head.log_id, position, caught_up=v1.CaughtUp(position=position))
@@ -53,6 +61,7 @@ class Watches:
                     events, through = await self._feed.next(edition, position, wanted, due - self._loop.time())
                     for part in _parts(events):
                         position = through if part[-1] is events[-1] else part[-1].position
+                        self.told += len(part)
                         yield self._told(edition, head.log_id, position, part)
                     position = through
                     if not events:
@@ -60,6 +69,15 @@ class Watches:
                             continue
                         yield _response(head.log_id, position, checkpoint=v1.Checkpoint(position=position))
                 due = self._loop.time() + self._checkpoint_interval
+
+    @asynccontextmanager
+    async def _counted(self) -> AsyncIterator[object]:
+        """Yield what stands for a watcher in `positions` within the block."""
+        watcher = object()
+        try:
+            yield watcher
+        finally:
+            self.positions.pop(watcher, None)
 
     def _told(self, edition: int, log_id: str, through: int, events: Sequence[Event]) -> bytes:
         """Return the response with *events*, made once for all watchers that are told the same."""

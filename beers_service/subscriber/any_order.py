@@ -83,6 +83,7 @@ class AnyOrder:
                 put_aside(self._desk, event, head)
                 return
         self._seen = max(self._seen, position)
+        self._desk.metrics.saw(position)
         self._settle(event)
 
     def _reach(self, position: int) -> Page:
@@ -169,7 +170,7 @@ class AnyOrder:
         try:
             if skipped:
                 self._desk.inbox.skip(sorted(skipped))
-            self._desk.inbox.move_mark()
+            self._desk.metrics.reached(self._desk.inbox.move_mark())
         except BaseException:
             self._skipped |= skipped
             self._changed = True
@@ -191,6 +192,7 @@ class AnyOrder:
         lacking = [event for event in page.events if event.position in unknown and event.position not in self._skipped]
         if lacking:
             desk.logger.info("events fetched", first=lacking[0].position, count=len(lacking))
+            desk.metrics.fetched(len(lacking))
         for event in lacking:
             if desk.loop.stopping:
                 raise Stopped

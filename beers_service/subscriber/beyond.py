@@ -13,3 +13,4 @@ def put_aside(desk: Desk, event: Event, head: int) -> None:
     desk.logger.error("event beyond the log", position=event.position, head=head, queue=desk.mailbox.queue)
     reason = f"beyond the log: its position is {event.position}, and the log ends at {head}"
     desk.mailbox.bury(event.message, Verdict(reason))
+    desk.metrics.buried("beyond_log")

@@ -19,6 +19,7 @@ from beers_service.subscriber.arrivals import Event, Malformed, event_of
 from beers_service.subscriber.catalogue import Catalogue, CatalogueAway, CatalogueRefused, Page
 from beers_service.subscriber.inbox import Inbox
 from beers_service.subscriber.mailbox import Mailbox
+from beers_service.subscriber.metrics import ConsumerMetrics
 
 NOT_TAKEN = (*BROKER_ERRORS, Unconfirmed)
 """What it raises when the broker has not taken a message."""
@@ -43,6 +44,7 @@ class Desk:
         patience: Seconds that a position may be missing before it is asked for.
         logger: Where troubles are told.
         log_id: The log that is followed.
+        metrics: Told what happens.
     """
 
     loop: ConsumingLoop
@@ -55,6 +57,7 @@ class Desk:
     patience: float
     logger: FilteringBoundLogger
     log_id: str
+    metrics: ConsumerMetrics
 
     def take(self, channel: amqp.Channel, message: Any, settle: Callable[[Event], None]) -> None:
         """Have *settle* do what *message* asks for, and acknowledge it; without that it will be delivered again."""
@@ -63,6 +66,7 @@ class Desk:
             if isinstance(event, Malformed):
                 self.logger.error("message rejected", reason=str(event), queue=self.mailbox.queue)
                 self.mailbox.bury(message, Verdict(str(event)))
+                self.metrics.buried("malformed")
             else:
                 self.patiently(partial(settle, event))
             channel.basic_ack(message.delivery_tag)
@@ -98,6 +102,7 @@ class Desk:
                 tell("catalogue unavailable", error=str(error), retry_in=round(pause, 2))
             else:
                 if page.log_id == self.log_id:
+                    self.metrics.saw(page.head)
                     return page
                 self.logger.error("the catalogue has another log", known=self.log_id, found=page.log_id)
             self._pause(pause)
@@ -116,9 +121,11 @@ class Desk:
         kind = type(error).__name__
         self.logger.error("event given up", position=event.position, type=event.type, attempts=attempts, exception=kind)
         self.mailbox.bury(event.message, Verdict(f"{kind}: {error}", kind, attempts))
+        self.metrics.buried("given_up")
 
     def tell_failure(self, event: Event, error: Exception, attempts: int, due: float) -> None:
-        """Log that a handler has failed and will get *event* again. What it raised is in the log of its worker."""
+        """Tell that a handler has failed and will get *event* again. What it raised is in the log of its worker."""
+        self.metrics.retried()
         self.logger.warning(
             "event failed",
             position=event.position,

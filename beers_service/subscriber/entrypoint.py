@@ -2,6 +2,7 @@
 
 import logging
 import os
+import time
 from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any, Literal, TypeVar, cast
@@ -31,6 +32,7 @@ from beers_service.subscriber.desk import Desk, Stopped
 from beers_service.subscriber.inbox import HandlerFailed, Inbox, Life
 from beers_service.subscriber.log_order import LogOrder
 from beers_service.subscriber.mailbox import Mailbox
+from beers_service.subscriber.metrics import ConsumerMetrics
 
 DELAYS = (1.0, 5.0, 30.0, 300.0)
 """Seconds before each next attempt at an event whose handler has failed."""
@@ -122,6 +124,7 @@ class Subscribe(Entrypoint):
             setting=self._setting,
             logger=self._logger,
         )
+        self._metrics = ConsumerMetrics(consumer, self._loop)
 
     def start(self) -> None:
         """Begin to follow; whatever is away at first is awaited."""
@@ -157,6 +160,7 @@ class Subscribe(Entrypoint):
                     patience=self._patience,
                     logger=self._logger,
                     log_id=life.log_id,
+                    metrics=self._metrics,
                 )
                 self._order = LogOrder(desk, head) if self._strict else AnyOrder(desk, head)
                 self._order.start(self.container.spawn_managed_thread)
@@ -222,6 +226,7 @@ class Subscribe(Entrypoint):
     def _run(self, event: Event, connection: Connection) -> None:
         """Have a worker handle *event*; raises `HandlerFailed`."""
         finished = Signal()
+        began = time.monotonic()
 
         def settle(_worker: object, result: Any, exc_info: Any) -> tuple[Any, Any]:
             finished.send(None if exc_info is None else exc_info[1])
@@ -253,6 +258,7 @@ class Subscribe(Entrypoint):
             if self._loop.stopping:
                 raise Stopped
             raise failure
+        self._metrics.handled(event, time.monotonic() - began, failed=failure is not None)
         if failure is not None:
             raise HandlerFailed(failure)
 

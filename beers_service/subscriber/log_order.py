@@ -118,6 +118,7 @@ class LogOrder:
         desk, inbox = self._desk, self._desk.inbox
         if not desk.wanted(event):
             self._reached = event.position
+            desk.metrics.reached(event.position)
             return
         try:
             with inbox.transaction() as connection:
@@ -130,6 +131,7 @@ class LogOrder:
             ours = self._set_aside(event, failed.error)
         if ours:
             self._mark = self._reached = event.position
+            desk.metrics.reached(self._mark)
         else:
             self._reload()
             self._settle(event)
@@ -196,6 +198,7 @@ class LogOrder:
             first = self._reached + 1
             page = desk.ask(partial(desk.catalogue.events, self._reached))
             desk.logger.info("events fetched", first=first, count=len(page.events))
+            desk.metrics.fetched(len(page.events))
             for event in page.events:
                 if desk.loop.stopping:
                     raise Stopped
@@ -219,3 +222,4 @@ class LogOrder:
     def _reload(self) -> None:
         life = self._desk.inbox.life()
         self._mark = self._reached = 0 if life is None else life.mark
+        self._desk.metrics.reached(self._mark)

@@ -1,6 +1,7 @@
 """What one client may take, so that one of them leaves something to the others."""
 
 import asyncio
+from collections import Counter
 from pathlib import Path
 
 import grpc
@@ -24,7 +25,7 @@ class Clock:
 
 def test_a_client_gets_its_rate_on_average_and_twice_as_much_at_once() -> None:
     clock = Clock()
-    quotas = Quotas(Quota(rate=5), clock)
+    quotas = Quotas(Quota(rate=5), clock, Counter())
     for _ in range(10):
         quotas.take("till", watch=False)
     with pytest.raises(CallFailed) as caught:
@@ -43,7 +44,7 @@ def test_a_client_gets_its_rate_on_average_and_twice_as_much_at_once() -> None:
 
 
 def test_what_was_given_back_can_be_taken_again_and_calls_and_watches_are_counted_apart() -> None:
-    quotas = Quotas(Quota(calls=1, watches=1), Clock())
+    quotas = Quotas(Quota(calls=1, watches=1), Clock(), Counter())
     call, watch = quotas.take("till", watch=False), quotas.take("till", watch=True)
     for kind in (False, True):
         with pytest.raises(CallFailed, match="Overloaded"):
@@ -56,7 +57,7 @@ def test_what_was_given_back_can_be_taken_again_and_calls_and_watches_are_counte
 
 def test_a_busy_client_is_remembered_however_many_others_come(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("grpc_bridge.quotas._MOST_CLIENTS", 3)
-    quotas = Quotas(Quota(calls=1), Clock())
+    quotas = Quotas(Quota(calls=1), Clock(), Counter())
     quotas.take("till", watch=False)
     for number in range(100):
         quotas.give_back(quotas.take(f"shop {number}", watch=False), watch=False)

@@ -17,7 +17,8 @@ from beers_cli import processes, supervisor
 from beers_cli.failure import Failure
 from beers_cli.parts import Program
 from beers_cli.supervisor import Supervisor
-from beers_cli.up import check_broker, numbered, reachable
+from beers_cli.up import check_broker, metrics_ports, numbered, reachable
+from beers_runtime.configuration import ConfigurationError
 from tests.cli.conftest import Run
 
 OBEDIENT = (
@@ -285,6 +286,32 @@ def test_several_bridges_need_a_configuration_that_lets_them_share_the_port(tmp_
     assert status == 1
     assert "REUSE_PORT must be" in said
     assert not (tmp_path / "var").exists()
+
+
+def test_each_part_gets_a_port_of_its_own_for_its_metrics_if_there_are_any() -> None:
+    names = ["service-1", "service-2", "bridge"]
+    assert metrics_ports({"METRICS_PORT": None}, names) == {}
+    ports = metrics_ports({"METRICS_PORT": 9464}, names)
+    assert {name: address.port for name, address in ports.items()} == dict(zip(names, (9464, 9465, 9466), strict=True))
+    with pytest.raises(ConfigurationError, match="METRICS_PORT must be a whole number from 1 to 65535, got 65536"):
+        metrics_ports({"METRICS_PORT": 65_534}, names)
+
+
+def test_a_port_for_metrics_that_is_taken_is_an_error(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        status, said = up(tmp_path, PORT=str(processes.free_port()), METRICS_PORT=str(port))
+    assert status == 1
+    assert f"Port {port} of 127.0.0.1, for the metrics of service, is taken." in said
+
+
+def test_a_file_that_fixes_the_port_for_metrics_is_refused(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    text = (Path(__file__).parents[2] / "config.yaml").read_text()
+    config.write_text(text.replace("${METRICS_PORT:}", "9464"))
+    status, said = up(tmp_path / "var", BEERS_CONFIG=str(config))
+    assert status == 1
+    assert "METRICS_PORT must be ${METRICS_PORT:} for several processes" in said
 
 
 def test_programs_of_a_kind_are_numbered_if_there_are_several() -> None:

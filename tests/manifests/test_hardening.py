@@ -82,8 +82,8 @@ def test_every_account_that_a_pod_has_is_there_and_has_no_token(folder: Path) ->
 @pytest.mark.parametrize(
     ("workload", "calls", "reaches"),
     [
-        ("beers-bridge", [8000], {53, 5671, 5672}),
-        ("beers-service", [], {53, 5432, 5671, 5672}),
+        ("beers-bridge", [8000, 9464], {53, 5671, 5672}),
+        ("beers-service", [9464], {53, 5432, 5671, 5672}),
         ("beers-migration", [], {53, 5432}),
     ],
 )

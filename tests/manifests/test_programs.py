@@ -18,11 +18,13 @@ from tests.manifests.rendered import (
     Manifest,
     build,
     container,
+    labels,
     named,
     of_kind,
     own_names,
     pod,
     production_with,
+    selected,
     settings_map,
     workloads,
 )
@@ -40,6 +42,13 @@ def configured(manifests: tuple[Manifest, ...], **added: str) -> Settings:
     bridge = named(manifests, "Deployment", "beers-bridge")
     secrets = dict.fromkeys(own_names(bridge), "secret") | {"AMQP_URI": "amqp://a:b@rabbitmq/"}
     return settings(configuration.load(ROOT / "config.yaml", settings_map(manifests) | secrets | added))
+
+
+def opened(manifests: tuple[Manifest, ...], deployment: str, name: str) -> Manifest:
+    """Return the port called *name* of the *deployment*'s container."""
+    ports = container(named(manifests, "Deployment", deployment))["ports"]
+    (found,) = (port for port in ports if port["name"] == name)
+    return dict(found)
 
 
 @overlays
@@ -76,7 +85,7 @@ def test_production_declares_quorum_queues() -> None:
 @overlays
 def test_the_bridge_listens_where_the_services_lead(folder: Path) -> None:
     manifests = build(folder)
-    (port,) = container(named(manifests, "Deployment", "beers-bridge"))["ports"]
+    port = opened(manifests, "beers-bridge", "grpc")
     assert int(settings_map(manifests)["PORT"]) == port["containerPort"]
     services = [service for service in of_kind(manifests, "Service") if service["metadata"]["name"].startswith("beers")]
     assert {"beers", "beers-headless"} <= {service["metadata"]["name"] for service in services}
@@ -85,6 +94,22 @@ def test_the_bridge_listens_where_the_services_lead(folder: Path) -> None:
         assert (led["port"], led["targetPort"]) == (port["containerPort"], port["name"])
     policy = named(manifests, "NetworkPolicy", "beers-clients")
     assert policy["spec"]["ingress"][0]["ports"] == [{"port": port["containerPort"]}]
+
+
+@overlays
+@pytest.mark.parametrize("name", OURS)
+def test_metrics_are_told_where_prometheus_is_let_in_and_no_service_leads(folder: Path, name: str) -> None:
+    manifests = build(folder)
+    port = opened(manifests, name, "metrics")["containerPort"]
+    address = configured(manifests, ALLOW_INSECURE="true").metrics
+    assert address == ("0.0.0.0", port)  # noqa: S104 - all of the pod's
+    policy = named(manifests, "NetworkPolicy", "beers-metrics")["spec"]
+    assert selected(policy["podSelector"], labels(named(manifests, "Deployment", name)))
+    (ingress,) = policy["ingress"]
+    assert ingress["ports"] == [{"port": port}]
+    assert ingress["from"] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
+    led = [each["targetPort"] for service in of_kind(manifests, "Service") for each in service["spec"]["ports"]]
+    assert not {"metrics", port} & set(led)
 
 
 def test_the_headless_service_has_no_address_of_its_own() -> None:

@@ -192,3 +192,41 @@ def test_a_gap_is_never_told_over(scene: Scene, monkeypatch: pytest.MonkeyPatch)
     scene.thread.start()
     eventually(lambda: len(scene.log.calls) > 0)
     assert scene.bus.told == []
+
+
+def test_a_relay_tells_how_far_the_bus_is_behind_and_since_when(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("beers_service.relay.WINDOW", 2)
+    monkeypatch.setattr("beers_service.relay.backoff", lambda: iter([0.001] * 1000))
+    away = True
+
+    def fail(_positions: list[int]) -> None:
+        if away:
+            raise PublishingFailed("no", refused=True)
+
+    scene.bus.fail = fail
+    scene.add(5)
+    relay = scene.relay
+    assert (relay.leading, relay.store_up) == (False, False)
+    scene.thread.start()
+    eventually(lambda: relay.failures["refused"] > 1)
+    assert (relay.leading, relay.store_up, relay.position, relay.head, relay.published) == (True, True, 0, 5, 0)
+    assert relay.oldest == datetime(2026, 11, 23, tzinfo=UTC).timestamp() * 1e6
+    away = False
+    eventually(lambda: relay.position == 5 and relay.oldest is None)
+    assert (relay.head, relay.published, relay.failures.keys()) == (5, 5, {"refused"})
+
+
+def test_a_relay_without_a_store_leads_nothing_and_says_so(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("beers_service.relay.backoff", lambda: iter([0.001] * 1000))
+    monkeypatch.setattr("beers_service.relay.POLL", 0.001)
+    scene.thread.start()
+    eventually(lambda: scene.relay.leading and scene.relay.store_up)
+
+    def away() -> None:
+        raise StoreUnavailable("away")
+
+    monkeypatch.setattr(scene.store, "lead", away)
+    monkeypatch.setattr(scene.store, "records", lambda *_arguments: away())
+    eventually(lambda: scene.relay.failures["store"] > 1)
+    assert not scene.relay.leading
+    assert not scene.relay.store_up

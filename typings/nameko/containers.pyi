@@ -41,6 +41,7 @@ class ServiceContainer:
     entrypoints: set[Entrypoint]
     dependencies: set[DependencyProvider]
     subextensions: set[Extension]
+    shared_extensions: dict[type[Any], Extension]
     _worker_threads: dict[WorkerContext, GreenThread]
     _worker_pool: GreenPool
     _being_killed: bool

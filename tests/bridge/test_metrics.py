@@ -1,0 +1,141 @@
+"""What each number of the bridge means."""
+
+import asyncio
+import contextlib
+import socket
+import urllib.request
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from beers_cli import processes
+from beers_runtime.configuration import Address
+from grpc_bridge.availability import Absence
+from grpc_bridge.proto.beers.v1 import beers_pb2 as v1
+from grpc_bridge.proto.pb import beers_pb2 as pb
+from tests.bridge.running_bridge import refusal, running_bridge
+from tests.bridge.scripted_service import Refused, beer, scripted_service
+from tests.bridge.test_process import NOWHERE, refused_start
+
+GET = v1.GetBeerRequest(beer_id=1)
+
+
+@pytest.fixture
+def address() -> Address:
+    return Address("127.0.0.1", processes.free_port())
+
+
+async def scraped(address: Address) -> dict[tuple[str, ...], float]:
+    """Return the values by the name of the sample and the values of its labels."""
+
+    def read() -> str:
+        with urllib.request.urlopen(f"http://{address.host}:{address.port}/metrics", timeout=5) as response:
+            return str(response.read().decode())
+
+    families = text_string_to_metric_families(await asyncio.to_thread(read))
+    return {(each.name, *each.labels.values()): each.value for family in families for each in family.samples}
+
+
+async def until(address: Address, value: float, *sample: str) -> None:
+    async with asyncio.timeout(10):
+        while (await scraped(address)).get(sample) != value:  # noqa: ASYNC110 - a scrape does not tell of the next
+            await asyncio.sleep(0.02)
+
+
+def ended(told: dict[tuple[str, ...], float], kind: str = "call") -> dict[tuple[str, ...], float]:
+    """Return how many calls have ended, by method and code; labels come in the order of their names."""
+    name = f"beers_bridge_{kind}_duration_seconds_count"
+    return {(key[2], key[1]): value for key, value in told.items() if key[0] == name}
+
+
+async def test_calls_count_by_method_and_code(amqp_uri: str, address: Address) -> None:
+    async with scripted_service(amqp_uri) as service, running_bridge(amqp_uri, metrics=address) as running:
+
+        def get(beer_id: int, **_: Any) -> dict[str, Any]:
+            if beer_id != 1:
+                raise Refused("BeerNotFound", [str(beer_id)])
+            return beer()
+
+        service.methods["get"] = get
+        service.methods["add"] = lambda **_: beer()
+        await running.beers.GetBeer(GET)
+        await running.beers.GetBeer(GET)
+        await refusal(running.beers.GetBeer(v1.GetBeerRequest(beer_id=7)))
+        await running.seed.Add(pb.BeerAddRequest(name="Jever"))
+        assert (await running.seed.Add(pb.BeerAddRequest(name=" "))).status == pb.BAD
+        told = await scraped(address)
+        assert ended(told) == {
+            ("GetBeer", "OK"): 2,
+            ("GetBeer", "NOT_FOUND"): 1,
+            ("pb.Add", "OK"): 1,
+            ("pb.Add", "INVALID_ARGUMENT"): 1,
+        }
+        assert told[("beers_bridge_batch_calls_sum",)] == told[("beers_bridge_batch_duration_seconds_count",)] == 4
+        assert told[("beers_bridge_calls_in_progress",)] == 0
+
+
+async def test_what_is_in_hand_waits_or_is_refused_is_told(amqp_uri: str, address: Address) -> None:
+    limits = {"max_calls": 3, "metrics": address, "batches_in_flight": 1}
+    async with scripted_service(amqp_uri) as service, running_bridge(amqp_uri, **limits) as running:
+        service.gate.clear()
+        calls = [asyncio.ensure_future(running.beers.GetBeer(GET)) for _ in range(3)]
+        await until(address, 3, "beers_bridge_calls_in_progress")
+        await refusal(running.beers.GetBeer(GET))
+        told = await scraped(address)
+        assert told[("beers_bridge_calls_refused_total", "unread")] == 1
+        assert told[("beers_bridge_limit", "calls")] == 3
+        assert told[("beers_bridge_batches_in_flight",)] >= 1
+        service.gate.set()
+        await asyncio.gather(*calls)
+
+
+async def test_watchers_count_and_their_events_and_one_too_many_is_refused(amqp_uri: str, address: Address) -> None:
+    async with (
+        scripted_service(amqp_uri) as service,
+        running_bridge(amqp_uri, metrics=address, max_watches=1) as running,
+    ):
+        for _ in range(3):
+            await service.tell(service.log.append())
+        watch = running.beers.WatchBeers(v1.WatchBeersRequest(from_beginning=True))
+        seen = 0
+        while seen < 3:
+            seen += len((await watch.read()).events.events)
+        await until(address, 3, "beers_log_head_position")
+        told = await scraped(address)
+        assert told[("beers_bridge_watchers",)] == 1
+        assert told[("beers_bridge_watch_events_total",)] == 3
+        await refusal(running.beers.WatchBeers(v1.WatchBeersRequest(from_now=True)).read())
+        watch.cancel()
+        await until(address, 0, "beers_bridge_watchers")
+        told = await scraped(address)
+        assert told[("beers_bridge_calls_refused_total", "watches")] == 1
+        assert ended(told, "stream") == {("WatchBeers", "CANCELLED"): 1, ("WatchBeers", "RESOURCE_EXHAUSTED"): 1}
+        assert not ended(told)
+
+
+async def test_what_is_missing_is_told_and_the_breaker_and_whom_it_refused(amqp_uri: str, address: Address) -> None:
+    async with running_bridge(amqp_uri, metrics=address, wait=False) as running:
+        await running.until(Absence.SERVICE, refusing=True)
+        await refusal(running.beers.GetBeer(GET))
+        told = await scraped(address)
+        missing = {key[1]: value for key, value in told.items() if key[0] == "beers_bridge_missing"}
+        assert missing == {"broker": 0, "service": 1, "answers": 0, "store": 0}
+        assert told[("beers_bridge_breaker_open",)] == 1
+        assert told[("beers_bridge_calls_refused_total", "breaker")] == 1
+        assert told[("beers_broker_up", "calls")] == 1
+        assert told[("beers_broker_reconnects_total", "calls")] == 0
+
+
+async def test_without_a_port_nothing_is_measured() -> None:
+    async with running_bridge(NOWHERE, wait=False) as running:
+        assert running.bridge._reception._measure is None
+        assert running.bridge._bus._measure is None
+
+
+def test_a_port_that_is_taken_stops_the_start_with_one_line_that_names_it(port: int, address: Address) -> None:
+    with contextlib.closing(socket.create_server(address)):
+        refused = refused_start(port, METRICS_PORT=str(address.port))
+    assert refused.returncode == 78
+    (line,) = refused.stderr.decode().splitlines()
+    assert line.startswith(f"beers bridge: METRICS_PORT={address.port}: cannot listen on that port of 127.0.0.1: ")

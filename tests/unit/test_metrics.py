@@ -1,0 +1,188 @@
+"""What each number of the service means, and how it is told."""
+
+import socket
+import time
+import urllib.error
+import urllib.request
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import structlog
+from prometheus_client import CollectorRegistry, Metric
+from prometheus_client.registry import Collector
+
+from beers_cli import processes
+from beers_runtime.configuration import Address, ConfigurationError, metrics_address
+from beers_runtime.metrics import DURATIONS, Exporter, Histogram, gauge, registry_of
+from beers_service.calls import Calls
+from beers_service.methods import Call
+from beers_service.metrics import Measures, ServiceMetrics
+from beers_service.store.memory import MemoryStore
+from beers_service.writer import Writer
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+def samples(families: Any) -> dict[tuple[str, ...], float]:
+    """Return the values by the name of the sample and the values of its labels."""
+    return {(each.name, *each.labels.values()): each.value for family in families for each in family.samples}
+
+
+class Service:
+    """Calls on a store that forgets everything, and what is measured of them."""
+
+    def __init__(self) -> None:
+        store = MemoryStore()
+        self.measures = Measures(lambda method: method in self.calls)
+        writer = Writer(store, store, lambda: datetime(2026, 11, 23, tzinfo=UTC), lambda: None, self.measures.commit)
+        self.calls = Calls(writer, store, structlog.get_logger(), measure=self.measures.calls)
+        self._count = 0
+
+    def message(self, *calls: tuple[str, dict[str, Any]], **context: Any) -> None:
+        made = []
+        for method, arguments in calls:
+            self._count += 1
+            made.append(Call(method, arguments, f"call-{self._count}", "c", **context))
+        self.calls.run(made)
+
+    def __getitem__(self, sample: str) -> dict[tuple[str, ...], float]:
+        """Return the values of *sample* by the values of its labels."""
+        return {key[1:]: value for key, value in samples(self.measures.families()).items() if key[0] == sample}
+
+
+@pytest.fixture
+def service() -> Service:
+    return Service()
+
+
+ENDED = "beers_service_call_duration_seconds_count"
+
+
+def test_each_call_of_a_message_counts_by_its_method_and_by_what_became_of_it(service: Service) -> None:
+    service.message(("add", {"name": "Orval"}), ("add", {"name": ""}), ("get", {"beer_id": 77}), ("ping", {}))
+    assert service[ENDED] == {
+        ("add", "ok"): 1,
+        ("add", "InvalidField"): 1,
+        ("get", "BeerNotFound"): 1,
+        ("ping", "ok"): 1,
+    }
+    assert service["beers_service_message_calls_sum"] == {(): 4}
+    assert service["beers_service_message_calls_count"] == {(): 1}
+
+
+def test_methods_that_there_are_not_count_as_one(service: Service) -> None:
+    service.message(*((f"drop_{number}", {}) for number in range(5)))
+    assert service[ENDED] == {("unknown", "InvalidField"): 5}
+    assert not service.measures._ended
+
+
+def test_a_bug_is_an_error_without_a_name(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service.calls._reads, "run", lambda _call: 1 / 0)
+    service.message(("ping", {}))
+    assert service[ENDED] == {("ping", "error"): 1}
+
+
+def test_a_call_that_came_too_late_counts_as_expired(service: Service) -> None:
+    service.message(("ping", {}), deadline=time.time() - 1)
+    service.message(("add", {"name": "Orval"}), deadline=time.time() - 1)
+    assert service["beers_service_calls_expired_total"] == {(): 2}
+    assert service["beers_service_events_appended_total"][("BeerAdded",)] == 0
+
+
+def test_commands_that_share_a_commit_are_one_transaction_and_its_events_count_by_type(service: Service) -> None:
+    service.message(("add", {"name": "a"}), ("add", {"name": "b"}), ("remove", {"beer_id": 1}))
+    service.message(("add_many", {"beers": [{"name": "c"}, {"name": "d"}]}))
+    assert service["beers_service_commit_commands_sum"] == {(): 5}
+    assert service["beers_service_commit_duration_seconds_count"] == {(): 2}
+    assert service["beers_service_events_appended_total"] == {
+        ("BeerAdded",): 4,
+        ("BeerNameChanged",): 0,
+        ("BeerDetailsChanged",): 0,
+        ("BeerRemoved",): 1,
+        ("BeerRestored",): 0,
+    }
+
+
+def test_the_age_of_a_message_is_that_since_it_left_and_nonsense_is_not_believed(service: Service) -> None:
+    for sent in (None, "now", True, float("nan"), float("-inf"), 0, [], -(10**300)):
+        service.measures.began({"sent_at_ms": sent})
+    assert service["beers_service_queue_wait_seconds_count"] == {(): 0}
+    service.measures.began({"sent_at_ms": int(time.time() * 1000) - 400})
+    service.measures.began({"sent_at_ms": int(time.time() * 1000) + 5000})  # its clock is ahead of ours
+    assert service["beers_service_queue_wait_seconds_count"] == {(): 2}
+    assert 0.4 <= service["beers_service_queue_wait_seconds_sum"][()] < 2
+
+
+def test_a_service_that_waits_for_its_store_says_that_there_is_none() -> None:
+    metrics = ServiceMetrics(Measures(lambda _method: False), None, workers=64, working=lambda: 0)
+    told = samples(metrics.collect())
+    assert told[("beers_store_up",)] == 0
+    assert told[("beers_relay_leader",)] == 0
+    assert told[("beers_broker_up", "calls")] == 0
+    assert told[("beers_service_limit", "workers")] == 64
+    assert not [name for name in told if name[0] in {"beers_relay_lag_events", "beers_log_head_position"}]
+
+
+def test_a_value_on_a_bound_lies_in_the_bucket_below_it_and_buckets_add_up() -> None:
+    histogram = Histogram("h", "", (1.0, 2.0), ("kind",))
+    for value in (0.5, 1.0, 1.5, 9.0):
+        histogram.labelled("a").observe(value)
+    histogram.labelled("b").observe(2.0, times=3)
+    buckets = samples([histogram.family()])
+    assert [buckets[("h_bucket", "a", bound)] for bound in ("1.0", "2.0", "+Inf")] == [2, 3, 4]
+    assert (buckets[("h_count", "a")], buckets[("h_sum", "a")]) == (4, 12.0)
+    assert [buckets[("h_bucket", "b", bound)] for bound in ("1.0", "2.0", "+Inf")] == [0, 3, 3]
+    assert buckets[("h_sum", "b")] == 6.0
+
+
+def test_the_latest_call_of_a_bucket_that_was_traced_is_its_exemplar() -> None:
+    histogram = Histogram("h", "", (1.0, 2.0))
+    histogram.labelled().observe(0.5, 1, f"00-{TRACE}-00f067aa0ba902b7-01")
+    histogram.labelled().observe(0.6)
+    histogram.labelled().observe(1.5, 1, "of no trace")
+    exemplars = {each.labels.get("le"): each.exemplar for each in histogram.family().samples}
+    assert exemplars["1.0"] is not None
+    assert (exemplars["1.0"].labels, exemplars["1.0"].value) == ({"trace_id": TRACE}, 0.5)
+    assert exemplars["2.0"] is None
+
+
+class Answering(Collector):
+    def collect(self) -> list[Metric]:
+        return [gauge("beers_answer", "", 42), Histogram("beers_h", "", DURATIONS).family()]
+
+
+def test_prometheus_is_answered_also_while_somebody_says_nothing() -> None:
+    address = Address("127.0.0.1", processes.free_port())
+    exporter = Exporter(registry_of("test", Answering()), address, structlog.get_logger())
+    try:
+        with socket.create_connection(address):
+            began = time.monotonic()
+            with urllib.request.urlopen(f"http://127.0.0.1:{address.port}/metrics") as response:
+                text = response.read().decode()
+            assert time.monotonic() - began < 5
+        assert "beers_answer 42.0\n" in text
+        assert 'beers_build_info{component="test",' in text
+        with pytest.raises(ConfigurationError, match=f"METRICS_PORT={address.port}: .* in use") as refused:
+            Exporter(CollectorRegistry(), address, structlog.get_logger())
+        assert "\n" not in str(refused.value)
+    finally:
+        exporter.stop()
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(f"http://127.0.0.1:{address.port}/metrics")
+
+
+@pytest.mark.parametrize("given", [{}, {"METRICS_PORT": None}, {"METRICS_PORT": ""}, {"METRICS_PORT": 0}])
+def test_without_a_port_there_are_no_metrics(given: dict[str, object]) -> None:
+    assert metrics_address(given) is None
+
+
+def test_metrics_are_for_this_machine_unless_a_host_is_given() -> None:
+    assert metrics_address({"METRICS_PORT": 9464}) == ("127.0.0.1", 9464)
+    assert metrics_address({"METRICS_PORT": 9464, "METRICS_HOST": "::"}) == ("::", 9464)
+
+
+@pytest.mark.parametrize("given", ["many", 65_536, -1, 1.5, True])
+def test_a_malformed_port_is_named(given: object) -> None:
+    with pytest.raises(ConfigurationError, match="METRICS_PORT must be a whole number from 1 to 65535"):
+        metrics_address({"METRICS_PORT": given})
