@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test test-pythons check static fmt lint types imports proto generated contract contracted buf manifests alerts lock locked sbom clean bench bench-full chaos cluster fuzz
+.PHONY: help run test test-pythons check static fmt lint types imports proto generated contract contracted buf manifests alerts dashboards drawn lock locked sbom clean bench bench-full chaos cluster fuzz
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s%s\n", $$1, $$2 }' Makefile
@@ -66,7 +66,7 @@ fuzz: $(VENV)/dev.stamp ## send it 100,000 requests, garbage and forgeries, and 
 
 # ── Static checks ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-static: locked sbom lint types imports generated contracted buf manifests alerts ## run every check that executes none of the code
+static: locked sbom lint types imports generated contracted buf manifests alerts drawn ## run every check that executes none of the code
 
 lint: $(VENV)/dev.stamp ## look for mistakes and for code that `make fmt` would change
 	$(BIN)/ruff check .
@@ -105,6 +105,9 @@ manifests: $(VENV)/dev.stamp ## check what is for Kubernetes against its schemas
 alerts: $(VENV)/dev.stamp ## try the alerts with made-up metrics (with promtool, of the package prometheus)
 	@$(BIN)/python scripts/alerts.py telemetry
 
+drawn: $(VENV)/dev.stamp ## compare the committed dashboards with what the code yields
+	$(BIN)/python -m telemetry.grafana --check
+
 locked: $(VENV)/dev.stamp ## check that the lock files are those of pyproject.toml
 	sh scripts/lock.sh --check $(BIN)/uv
 
@@ -118,6 +121,9 @@ proto: $(VENV)/dev.stamp ## regenerate the gRPC code from the .proto files
 
 contract: $(VENV)/dev.stamp ## write the contract of the events, docs/asyncapi.yaml and docs/schemas/, from the code
 	$(BIN)/python -m beers_service.contract
+
+dashboards: $(VENV)/dev.stamp ## write the dashboards of Grafana, telemetry/dashboards/, from the code
+	$(BIN)/python -m telemetry.grafana
 
 UPGRADE ?=
 

@@ -1,4 +1,4 @@
-"""Checks what is for Prometheus, and tries the alerts with made-up metrics: alerts.py FOLDER
+"""Checks what is for Prometheus, and tries the alerts with made-up metrics: alerts.py FOLDER.
 
 promtool does it, which comes with the package `prometheus`; that is installed where root or sudo permits.
 """
@@ -25,7 +25,7 @@ def main(folder: Path) -> int:
             print(f"Not checked: the alerts need promtool, of the package prometheus: {reason}.", file=sys.stderr)
             return 0
         promtool = shutil.which("promtool") or "promtool"
-    commands = (
+    commands: tuple[list[str | Path], ...] = (
         *(["check", "config", "--syntax-only", file] for file in folder.rglob("prometheus.yaml")),
         ["check", "rules", folder / "alerts.yaml"],
         ["test", "rules", *sorted(folder.glob("*_test.yaml"))],
