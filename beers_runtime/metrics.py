@@ -10,7 +10,7 @@ import re
 import threading
 import time
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from itertools import accumulate
 from socketserver import TCPServer
@@ -20,7 +20,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from prometheus_client import CollectorRegistry, Info, ProcessCollector, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
-from prometheus_client.samples import Exemplar
+from prometheus_client.samples import Exemplar, Sample
 from prometheus_client.utils import floatToGoString
 from structlog.typing import FilteringBoundLogger
 
@@ -37,6 +37,9 @@ NUMBERS: Final = tuple(float(1 << power) for power in range(11))
 
 _PATIENCE = 1.0
 """Seconds that one who has connected may be silent, while others wait."""
+
+_PAUSE = 0.0002
+"""Seconds that whoever formats metrics leaves to the others, again and again."""
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
@@ -101,11 +104,32 @@ class Histogram:
         return dict(self._children)
 
     def family(self) -> HistogramMetricFamily:
-        """Return it as Prometheus knows it."""
-        family = HistogramMetricFamily(self._name, self._documentation, labels=self._labels)
-        for values, child in self.children().items():
-            child.add_to(family, values)
+        """Return it as Prometheus knows it; its samples are made while they are read, with pauses between them."""
+        family = self._empty()
+        family.samples = _Samples(self._made)
         return family
+
+    def _made(self) -> Iterator[Sample]:
+        for values, child in self.children().items():
+            family = self._empty()
+            child.add_to(family, values)
+            yield from family.samples
+            # A thousand lines take ten milliseconds or more. Whoever serves calls is to wait for a few lines at most.
+            time.sleep(_PAUSE)
+
+    def _empty(self) -> HistogramMetricFamily:
+        return HistogramMetricFamily(self._name, self._documentation, labels=self._labels)
+
+
+class _Samples(list[Sample]):
+    """Samples that come one by one, made by *make*."""
+
+    def __init__(self, make: Callable[[], Iterator[Sample]]) -> None:
+        super().__init__()
+        self._make = make
+
+    def __iter__(self) -> Iterator[Sample]:
+        return self._make()
 
 
 def gauge(name: str, documentation: str, value: float | None) -> GaugeMetricFamily:
@@ -178,7 +202,7 @@ class Exporter:
             ) from error
         self._server.set_app(make_wsgi_app(registry, disable_compression=True))
         threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True).start()
-        logger.info("metrics", host=address.host, port=address.port)
+        logger.info("metrics listening", host=address.host, port=address.port)
 
     def stop(self) -> None:
         """Answer no more; it takes half a second at most. Without it, that ends with the process."""

@@ -76,7 +76,7 @@ async def test_calls_count_by_method_and_code(amqp_uri: str, address: Address) -
 
 
 async def test_what_is_in_hand_waits_or_is_refused_is_told(amqp_uri: str, address: Address) -> None:
-    limits = {"max_calls": 3, "metrics": address, "batches_in_flight": 1}
+    limits: dict[str, Any] = {"max_calls": 3, "metrics": address, "batches_in_flight": 1}
     async with scripted_service(amqp_uri) as service, running_bridge(amqp_uri, **limits) as running:
         service.gate.clear()
         calls = [asyncio.ensure_future(running.beers.GetBeer(GET)) for _ in range(3)]
@@ -97,7 +97,7 @@ async def test_watchers_count_and_their_events_and_one_too_many_is_refused(amqp_
     ):
         for _ in range(3):
             await service.tell(service.log.append())
-        watch = running.beers.WatchBeers(v1.WatchBeersRequest(from_beginning=True))
+        watch: Any = running.beers.WatchBeers(v1.WatchBeersRequest(from_beginning=True))
         seen = 0
         while seen < 3:
             seen += len((await watch.read()).events.events)

@@ -99,8 +99,7 @@ def parts(tmp_path: Path, fresh_amqp_uri: str) -> Iterator[Parts]:
     parts.start(parts.taps, "beers_service", "--service", "examples.taplist:TapList")
     parts.start(parts.bridge, "grpc_bridge")
     yield parts
-    for running in parts.running:
-        running.stop(patience=20)
+    assert [running.stop(patience=20) for running in parts.running] == [0, 0, 0]
 
 
 def test_the_metrics_are_those_that_are_documented_mean_what_happened_and_answer_while_the_broker_is_away(

@@ -105,7 +105,8 @@ def test_commands_that_share_a_commit_are_one_transaction_and_its_events_count_b
 
 
 def test_the_age_of_a_message_is_that_since_it_left_and_nonsense_is_not_believed(service: Service) -> None:
-    for sent in (None, "now", True, float("nan"), float("-inf"), 0, [], -(10**300)):
+    nonsense: list[object] = [None, "now", True, float("nan"), float("-inf"), 0, [], -(10**300)]
+    for sent in nonsense:
         service.measures.began({"sent_at_ms": sent})
     assert service["beers_service_queue_wait_seconds_count"] == {(): 0}
     service.measures.began({"sent_at_ms": int(time.time() * 1000) - 400})

@@ -87,7 +87,7 @@ def hold_leader(store: GatedStore, writer: Writer) -> Caller:
 
 def await_waiting(writer: Writer, number: int) -> None:
     deadline = time.monotonic() + PATIENCE
-    while writer._waiting != number:
+    while writer.waiting != number:
         assert time.monotonic() < deadline
         time.sleep(0.001)
 
