@@ -25,11 +25,11 @@ def main(folder: Path) -> int:
             print(f"Not checked: the alerts need promtool, of the package prometheus: {reason}.", file=sys.stderr)
             return 0
         promtool = shutil.which("promtool") or "promtool"
-    commands: tuple[list[str | Path], ...] = (
-        *(["check", "config", "--syntax-only", file] for file in folder.rglob("prometheus.yaml")),
-        ["check", "rules", folder / "alerts.yaml"],
-        ["test", "rules", *sorted(folder.glob("*_test.yaml"))],
-    )
+    commands = [
+        *(["check", "config", "--syntax-only", str(file)] for file in folder.rglob("prometheus.yaml")),
+        ["check", "rules", str(folder / "alerts.yaml")],
+        ["test", "rules", *map(str, sorted(folder.glob("*_test.yaml")))],
+    ]
     # All of them, also after one that has failed: whoever mends something wants to know of everything.
     return max(subprocess.run([promtool, *command], check=False).returncode for command in commands)
 

@@ -16,8 +16,10 @@ from pathlib import Path
 import pytest
 import yaml
 from rich.console import Console
+from typer.testing import CliRunner
 
 from beers_cli import processes, scraping
+from beers_cli.application import application
 from beers_cli.figures import FAILED, OVERLOADED, Figures, figures, quantile
 from beers_cli.scraping import Growth, Reading, Scrape, Unreadable, parse, scrape
 from beers_cli.screen import screen
@@ -233,9 +235,9 @@ def test_it_goes_on_while_a_process_is_away_until_ctrl_c_and_ends_without_a_trac
 
 
 def test_it_refuses_an_endpoint_that_is_none() -> None:
-    done = subprocess.run(top("--metrics", "somewhere"), capture_output=True, text=True, check=False, timeout=30)
-    assert done.returncode == 2
-    assert "must be HOST:PORT" in done.stderr
+    done = CliRunner().invoke(application, ["top", "--metrics", "somewhere"])
+    assert done.exit_code == 2
+    assert "must be HOST:PORT" in done.output
 
 
 def test_who_says_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
