@@ -18,9 +18,9 @@ import grpc
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from beers_cli import access
-from beers_cli.bearer import Bearer
 from beers_cli.diagnosis import obstacle
 from beers_cli.failure import Failure
+from beers_cli.metadata import Metadata
 from beers_cli.problem import Problem
 from grpc_bridge.proto.beers.v1 import beers_pb2, beers_pb2_grpc
 
@@ -78,7 +78,7 @@ def open_channel(address: str) -> Iterator[grpc.Channel]:
     else:
         channel = grpc.insecure_channel(address, options=_CHANNEL)
     try:
-        yield grpc.intercept_channel(channel, Bearer(way.token)) if way.has_token else channel
+        yield grpc.intercept_channel(channel, Metadata(way.token if way.has_token else None))
     except KeyboardInterrupt:
         raise  # it may have come while gRPC began a call, and closing would wait for the end of that for ever
     except BaseException:

@@ -24,6 +24,7 @@ import os  # noqa: E402
 import signal  # noqa: E402
 import socket  # noqa: E402
 import sys  # noqa: E402
+import time  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
@@ -32,7 +33,10 @@ from prometheus_client import REGISTRY  # noqa: E402
 from beers_runtime import configuration  # noqa: E402
 from beers_runtime.configuration import EXIT_CONFIGURATION, ConfigurationError  # noqa: E402
 from beers_runtime.metrics import Exporter, describe_process  # noqa: E402
+from beers_runtime.topology import SERVICE  # noqa: E402
+from beers_runtime.tracing_settings import FLUSH  # noqa: E402
 from beers_service.service import BeersService  # noqa: E402
+from beers_service.spans import tracing_of  # noqa: E402
 from beers_service.transport import logger_of  # noqa: E402
 from beers_service.workers import Container  # noqa: E402
 
@@ -69,17 +73,22 @@ def _service_class(name: str) -> Any:
 def _serve(config: dict[str, object], service_class: Any) -> int:
     configuration.integer(config, "max_workers", 1, 10_000)
     grace = configuration.number(config, "GRACE", 0, 3600)
-    logger = logger_of(config, "service" if service_class is BeersService else service_class.name)
+    ours = service_class is BeersService
+    logger = logger_of(config, "service" if ours else service_class.name)
     # Ours exports by itself, also under `nameko run`; others count in the registry of the process.
-    address = None if service_class is BeersService else configuration.metrics_address(config)
+    address = None if ours else configuration.metrics_address(config)
     if address is not None:
         describe_process(REGISTRY, service_class.name)
         Exporter(REGISTRY, address, logger)
+    tracing = tracing_of(config, f"{SERVICE}-service" if ours else service_class.name, logger)
     container = Container(service_class, config)
     started = stopping = False
+    last = float("inf")
 
     def stop_when_told() -> None:
+        nonlocal last
         signalled.recv(1)
+        last = time.monotonic() + grace
         if not started:
             # It waits for the store, and has nothing in hand.
             logger.info("service stopped before it had started")
@@ -116,6 +125,7 @@ def _serve(config: dict[str, object], service_class: Any) -> int:
     started = True
     logger.info("service started", name=container.service_name, pid=os.getpid())
     container.wait()
+    tracing.close(max(0.0, min(FLUSH, last - time.monotonic())))
     logger.info("service stopped")
     return 0
 

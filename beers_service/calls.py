@@ -6,11 +6,11 @@ own answer. `service` gives these methods their signatures.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from structlog.typing import FilteringBoundLogger
 
-from beers_runtime import logs
+from beers_runtime import logs, tracing
 from beers_service.domain import commands, fields
 from beers_service.domain.commands import Command
 from beers_service.domain.errors import BeersError, InvalidField
@@ -21,6 +21,7 @@ from beers_service.paging import ANSWER_BYTES, size_of
 from beers_service.ports import BeerReader
 from beers_service.reads import Reads
 from beers_service.representation import represent_beer
+from beers_service.spans import Spans
 from beers_service.writer import Request, Writer
 
 Measure = Callable[[Sequence[Call], Sequence[Answer], float], None]
@@ -42,6 +43,7 @@ class Calls:
         logger: Gets one line for each call: commands at info level, reads at debug level.
         submit: Takes commands to the writer; None: they go straight there.
         measure: Takes what the calls of each message were like.
+        spans: Gets a span for each call whose trace is sampled; None: there are none.
     """
 
     def __init__(
@@ -51,19 +53,38 @@ class Calls:
         logger: FilteringBoundLogger,
         submit: Submit | None = None,
         measure: Measure | None = None,
+        spans: Spans | None = None,
     ) -> None:
         self._writer = writer
         self._submit = submit or writer.submit
         self._logger = logger
         self._measure = measure
         self._reads = Reads(reader)
+        self._spans = spans or Spans()
 
     def __contains__(self, name: str) -> bool:
         """Tell whether there is a method of that *name*."""
         return name in _COMMANDS or name == _IMPORT or name in self._reads
 
-    def run(self, calls: Sequence[Call]) -> list[Answer]:
-        """Run *calls* in order and return their answers; an exception stands in the place of the call it ended."""
+    def run(self, calls: Sequence[Call], *, edge: bool = False) -> list[Answer]:
+        """Run *calls* in order and return their answers; an exception stands in the place of the call it ended.
+
+        At the *edge* they come from the caller himself, and it is open whether their traces are sampled.
+        """
+        spans = self._spans.begin(calls, edge=edge)
+        if spans is None:
+            return self._run(calls)
+        calls = [
+            call if span is None else replace(call, traceparent=span.traceparent)
+            for call, span in zip(calls, spans, strict=True)
+        ]
+        answers = self._run(calls)
+        for span, call, answer in zip(spans, calls, answers, strict=True):
+            if span is not None:
+                self._spans.end(span, self._method(call), call.correlation_id, answer, len(calls))
+        return answers
+
+    def _run(self, calls: Sequence[Call]) -> list[Answer]:
         started = time.monotonic()
         answers: list[Answer] = [None] * len(calls)
         waiting: list[tuple[int, Request]] = []
@@ -144,13 +165,19 @@ class Calls:
         counts = answer.counts() if isinstance(answer, Import) else {}
         (self._logger.info if is_command else self._logger.debug)(
             "command" if is_command else "read",
-            method=call.method if call.method in self else _MALFORMED,
+            method=self._method(call),
             request_id=_named(call),
             correlation_id=call.correlation_id,
             outcome=type(answer).__name__ if isinstance(answer, Exception) else "ok",
             duration_ms=round((time.monotonic() - started) * 1000, 3),
             **counts,
+            **tracing.ids(call.traceparent),
         )
+
+    def _method(self, call: Call) -> str:
+        """Return what *call* calls, as a log may hold it."""
+        known = call.method in _COMMANDS or call.method == _IMPORT or call.method in self._reads
+        return call.method if known else _MALFORMED
 
 
 def _is_plain_get(call: Call) -> bool:

@@ -9,6 +9,7 @@ from nameko.extensions import DependencyProvider
 
 from beers_runtime import configuration
 from beers_runtime.metrics import Exporter, registry_of
+from beers_runtime.topology import SERVICE
 from beers_service.broker import Broker, backoff
 from beers_service.calls import Calls
 from beers_service.domain.errors import BeersError, InvalidField, StoreUnavailable
@@ -19,6 +20,7 @@ from beers_service.metrics import Core, Measures, ServiceMetrics
 from beers_service.publisher import AmqpPublisher
 from beers_service.relay import Relay
 from beers_service.representation import Json, represent_error
+from beers_service.spans import Spans, tracing_of
 from beers_service.store import migrations
 from beers_service.store.engine import connect
 from beers_service.store.event_log import SqlEventLog
@@ -45,7 +47,8 @@ class BoundCalls:
 
     def one(self, method: str, /, **arguments: Any) -> Any:
         """Run one call and return its result; raises what it ended in."""
-        answer = self._calls.run([self._call(method, arguments)])[0]
+        # That of a bridge, which asks every second, nobody looks for.
+        answer = self._calls.run([self._call(method, arguments)], edge=method != "ping")[0]
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -120,15 +123,36 @@ class CallsProvider(DependencyProvider):
         reader = SqlReader(self._engine)
         log_id = reader.head().log_id
         publisher = AmqpPublisher(broker, log_id)
+        spans = Spans(tracing_of(config, f"{SERVICE}-service", logger), self._engine.dialect.name)
         self._relay = Relay(
-            reader, SqlRelayCursor(self._engine), publisher, logger, None if measures is None else measures.window
+            reader,
+            SqlRelayCursor(self._engine),
+            publisher,
+            logger,
+            measure=None if measures is None else measures.window,
+            spans=spans,
         )
-        writer = Writer(self._log, reader, _now, self._relay.wake, None if measures is None else measures.commit)
+        writer = Writer(
+            self._log,
+            reader,
+            _now,
+            self._relay.wake,
+            measure=None if measures is None else measures.commit,
+            spans=spans,
+        )
         # The container of `nameko run` does not tell: there each call has its own commit.
         gathering = Gathering(writer.submit, lambda: bool(getattr(self.container, "unbegun", 0)))
-        self._calls = Calls(writer, reader, logger, gathering.submit, None if measures is None else measures.calls)
+        self._calls = Calls(
+            writer,
+            reader,
+            logger,
+            gathering.submit,
+            measure=None if measures is None else measures.calls,
+            spans=spans,
+        )
         if metrics is not None:
             metrics.core = Core(writer, self._relay, publisher)
+        self._stopping = False
 
     def start(self) -> None:
         """Start the relay and the retention."""

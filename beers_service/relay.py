@@ -15,6 +15,7 @@ from structlog.typing import FilteringBoundLogger
 from beers_service.broker import backoff
 from beers_service.domain.errors import BeersError, StoreUnavailable
 from beers_service.ports import BeerReader, EventPublisher, EventRecord, PublishingFailed, RelayCursor
+from beers_service.spans import Spans
 
 WINDOW = 500
 """How many events are published before their confirms are awaited."""
@@ -36,6 +37,7 @@ class Relay:
         publisher: The bus.
         logger: Where failures are told.
         measure: Takes the seconds that each window took which was published.
+        spans: Gets a span for the events of each trace that is sampled; None: there are none.
 
     Attributes:
         store_up: Whether the store answered when it was last asked.
@@ -55,6 +57,7 @@ class Relay:
         publisher: EventPublisher,
         logger: FilteringBoundLogger,
         measure: Callable[[float], None] | None = None,
+        spans: Spans | None = None,
     ) -> None:
         self.store_up = self.leading = False
         self.position = self.head = self.published = 0
@@ -65,6 +68,7 @@ class Relay:
         self._cursor = cursor
         self._publisher = publisher
         self._logger = logger
+        self._spans = spans or Spans()
         self._stopping = threading.Event()
 
     def run(self) -> None:
@@ -114,7 +118,8 @@ class Relay:
                 continue
             _require_gapless(position, window)
             began = time.monotonic()
-            self._publisher.publish(window)
+            with self._spans.publish(window) as told:
+                self._publisher.publish(told)
             if self._measure is not None:
                 self._measure(time.monotonic() - began)
             self.published += len(window)

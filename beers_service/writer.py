@@ -31,6 +31,7 @@ from beers_service.domain.errors import (
     RequestIdReused,
 )
 from beers_service.ports import BeerReader, EventLog, Head, LogTransaction, StoredAnswer, StoredEvent
+from beers_service.spans import Spans
 
 Clock = Callable[[], datetime]
 
@@ -101,6 +102,7 @@ class Writer:
         clock: Tells the time, in UTC.
         committed: Called with no argument after every transaction that appended something.
         measure: Takes what each transaction was like.
+        spans: Gets a span for each transaction and trace that is sampled; None: there are none.
 
     Attributes:
         waiting: How many commands wait.
@@ -115,6 +117,7 @@ class Writer:
         clock: Clock,
         committed: Callable[[], None],
         measure: Measure | None = None,
+        spans: Spans | None = None,
     ) -> None:
         self._log = log
         self._reader = reader
@@ -123,6 +126,7 @@ class Writer:
         self._measure = measure
         self.head = 0
         self.failed: Counter[str] = Counter()
+        self._spans = spans or Spans()
         self._lock = threading.Lock()
         self._queue: deque[_Entry] = deque()
         self.waiting = 0
@@ -225,7 +229,7 @@ class Writer:
 
     def _commit(self, requests: Sequence[Request]) -> list[Outcome | StoredAnswer]:
         now = time.monotonic()
-        with self._log.transaction() as transaction:
+        with self._spans.commit(requests), self._log.transaction() as transaction:
             batch = _Batch(transaction, max(self._clock(), transaction.head.time), requests)
             outcomes = [
                 DeadlinePassed(request.request_id) if request.deadline < now else batch.run(request)

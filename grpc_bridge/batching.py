@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from beers_runtime.tracing import Span
 from grpc_bridge.errors import CallFailed, overloaded
 
 _NEWS = 0.3
@@ -55,12 +56,21 @@ class Call:
         deadline: When the caller gets a failure at the latest, in the time of the event loop.
         request_id: That of a command; empty for a read.
         answer: Becomes the service's answer, or the failure.
+        span: That of its sending, until it has left; None if its trace is not sampled.
     """
 
-    __slots__ = ("answer", "body", "deadline", "reads", "request_id", "rows")
+    __slots__ = ("answer", "body", "deadline", "reads", "request_id", "rows", "span")
 
     def __init__(
-        self, body: bytes, *, reads: bool, rows: int, deadline: float, request_id: str, answer: asyncio.Future[object]
+        self,
+        body: bytes,
+        *,
+        reads: bool,
+        rows: int,
+        deadline: float,
+        request_id: str,
+        answer: asyncio.Future[object],
+        span: Span | None = None,
     ) -> None:
         self.body = body
         self.reads = reads
@@ -68,6 +78,7 @@ class Call:
         self.deadline = deadline
         self.request_id = request_id
         self.answer = answer
+        self.span = span
 
 
 class Batch:

@@ -18,6 +18,8 @@ from structlog.typing import FilteringBoundLogger
 
 from beers_runtime.configuration import ConfigurationError, broker_nodes, without_password
 from beers_runtime.topology import BRIDGE_REPLIES, RPC_QUEUE, SERVICE
+from beers_runtime.tracing import OFF, Tracing
+from grpc_bridge import spans
 from grpc_bridge.availability import Absence, Availability
 from grpc_bridge.batching import Batch, Batcher, Call, Limits, Measure
 from grpc_bridge.errors import CallFailed, deadline_passed
@@ -72,7 +74,9 @@ class Bus:
         heartbeat: int,
         broker_patience: float,
         measure: Measure | None = None,
+        tracing: Tracing = OFF,
     ) -> None:
+        self._tracing = tracing
         self._nodes = broker_nodes(uri)
         # So that bridges spread over the nodes: one that goes away takes the connections of few along.
         self._turn = random.randrange(len(self._nodes))  # noqa: S311 - no secret
@@ -126,12 +130,13 @@ class Bus:
         loop = self._loop
         if deadline <= loop.time():
             raise deadline_passed(request_id)
+        span = self._tracing.join(traceparent, local=True)
         content = {
             "method": method,
             "kwargs": kwargs,
             "deadline": time.time() + deadline - loop.time(),
             "correlation_id": correlation_id,
-            "traceparent": traceparent or None,
+            "traceparent": (span.traceparent if span else traceparent) or None,
         }
         if actor:
             content["user_id"] = actor  # as Nameko calls it
@@ -142,6 +147,7 @@ class Bus:
             deadline=deadline,
             request_id=request_id,
             answer=loop.create_future(),
+            span=span,
         )
         self.batcher.add(call)
         timer = loop.call_at(deadline, self._expire, call)
@@ -307,6 +313,10 @@ class Bus:
             self._publish(link, "execute", batch.body(), str(batch.number), expires_in, refused)
         except LinkLost:
             return  # sent again over the next one
+        for call in batch.calls:
+            if call.span is not None:
+                spans.sent(self._tracing, call.span, len(batch.calls))
+                call.span = None
 
     def _publish(
         self, link: Link, method: str, body: bytes, number: str, expires_in: float, on_refusal: OnRefusal

@@ -17,7 +17,8 @@ import grpc
 from google.protobuf.message import Message
 from structlog.typing import FilteringBoundLogger
 
-from grpc_bridge import auth, errors
+from beers_runtime.tracing import OFF, Tracing, ids
+from grpc_bridge import auth, errors, spans
 from grpc_bridge.auth import WRITE, Door
 from grpc_bridge.errors import CallFailed
 from grpc_bridge.identifiers import identifiers, in_a_log, is_acceptable
@@ -70,6 +71,7 @@ class Reception:
         quota: Quota | None = None,
         longest_stream: float = float("inf"),
         measure: Measure | None = None,
+        tracing: Tracing = OFF,
     ) -> None:
         """Prepare to receive; without a *door* everybody may do everything, and nobody has a *quota*.
 
@@ -84,6 +86,7 @@ class Reception:
         self._write_patience = write_patience
         self._default_deadline = default_deadline
         self._logger = logger
+        self._tracing = tracing
         self._door = door
         self._tells_reads = logger.is_enabled_for(logging.DEBUG)
         self._identifier = identifiers()
@@ -352,7 +355,8 @@ class Reception:
             elif key == ATTEMPTS:
                 again = True
         deadline = self._deadline(context, default_deadline)
-        call = Call(correlation_id or self._identifier(), deadline, traceparent, self._default_deadline)
+        span = self._tracing.enter(traceparent)
+        call = Call(correlation_id or self._identifier(), deadline, traceparent, self._default_deadline, span)
         call.again = again
         return call
 
@@ -380,6 +384,8 @@ class Reception:
         seconds = time.perf_counter() - started
         if self._measure is not None:
             self._measure(name, code, seconds, call.traceparent)
+        if call.span is not None:
+            spans.answered(self._tracing, call.span, name, code, call.correlation_id)
         # Commands and failures are what one looks for; reads that went well only bury them.
         told = bool(call.request_id) or code is not grpc.StatusCode.OK
         if not (told or self._tells_reads):
@@ -396,6 +402,7 @@ class Reception:
             request_id=in_a_log(call.request_id),
             correlation_id=call.correlation_id,
             **more,
+            **ids(call.traceparent),
         )
 
 

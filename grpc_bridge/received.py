@@ -6,6 +6,7 @@ from typing import Final, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
+from beers_runtime.tracing import Span
 from grpc_bridge.auth import Identity
 from grpc_bridge.errors import CallFailed
 from grpc_bridge.quotas import Share
@@ -21,7 +22,9 @@ class Call:
         correlation_id: The conversation that it is part of.
         deadline: When to have answered, in the time of the event loop. For a stream, infinity if its client does not
             say: each step of it has its own deadline then.
-        traceparent: The trace that it is part of, as the client wrote it; empty if it did not.
+        traceparent: The trace that it is part of: with the span as the parent, or, if there is none, as the client
+            wrote it; empty if it did not.
+        span: Its span; None if its trace is not sampled.
         request_id: That of a command, once a servicer has found or made it; empty for a read.
         counts: What a stream has counted, for the log.
         identity: Who calls; None where nobody is asked.
@@ -42,13 +45,17 @@ class Call:
         "repeatable",
         "request_id",
         "share",
+        "span",
         "traceparent",
     )
 
-    def __init__(self, correlation_id: str, deadline: float, traceparent: str, step: float) -> None:
+    def __init__(
+        self, correlation_id: str, deadline: float, traceparent: str, step: float, span: Span | None = None
+    ) -> None:
         self.correlation_id = correlation_id
         self.deadline = deadline
-        self.traceparent = traceparent
+        self.traceparent = traceparent if span is None else span.traceparent
+        self.span = span
         self.request_id = ""
         self.counts: dict[str, int] = {}
         self.identity: Identity | None = None

@@ -11,12 +11,14 @@ from structlog.typing import FilteringBoundLogger
 
 from beers_runtime.configuration import ConfigurationError
 from beers_runtime.metrics import Exporter, registry_of
+from beers_runtime.tracing_settings import FLUSH, start
 from grpc_bridge import health, reflection, seed_servicer, servicer
 from grpc_bridge.auth import READ, Door
 from grpc_bridge.availability import Absence, Availability, Patience
 from grpc_bridge.batching import Limits
 from grpc_bridge.bus import Bus
 from grpc_bridge.calls import Reception
+from grpc_bridge.discovery import ConsulRegistry, NoRegistry, Registry
 from grpc_bridge.errors import CallFailed
 from grpc_bridge.feed import Feed
 from grpc_bridge.health import Health
@@ -78,6 +80,7 @@ class Bridge:
         self._tasks: list[asyncio.Task[None]] = []
         self._exporter: Exporter | None = None
         measures = self._measures = Measures() if settings.metrics else None
+        self._tracing = start(settings.tracing, logger)
         self._bus = Bus(
             settings.amqp_uri,
             availability=self.availability,
@@ -86,6 +89,7 @@ class Bridge:
             heartbeat=settings.heartbeat,
             broker_patience=settings.broker_patience,
             measure=None if measures is None else measures.batch,
+            tracing=self._tracing,
         )
         self._prober = Prober(
             self._bus,
@@ -110,8 +114,12 @@ class Bridge:
             quota=settings.quota,
             longest_stream=settings.connection_grace * _STREAMS_SHARE if settings.connection_age else float("inf"),
             measure=None if measures is None else measures.call,
+            tracing=self._tracing,
         )
         self._tls = None if settings.tls is None else ServerTls(settings.tls, logger)
+        self._registry: Registry = NoRegistry()
+        if settings.consul is not None:
+            self._registry = ConsulRegistry(settings.consul, servicer.SERVICE, logger)
         self._serving = Serving(self._make_server, self._listen, settings.grace, logger)
         self.availability.on_change(self._tell)
 
@@ -129,6 +137,7 @@ class Bridge:
             _task(self._bus.run(), "bus"),
             _task(self._prober.run(), "prober"),
             _task(self._feed.run(), "feed"),
+            _task(self._registry.keep(self.port), "registry"),
         ]
         if self._settings.exposed and self._settings.missing:
             self._logger.warning(
@@ -163,13 +172,14 @@ class Bridge:
         grace = self._settings.grace
         self._logger.info("stopping", grace=grace)
         self._health.drain()
-        await asyncio.sleep(self._settings.drain_delay)
+        # Nobody new is to come when calls are refused.
+        await asyncio.gather(self._registry.deregister(), asyncio.sleep(self._settings.drain_delay))
         # A watch never ends by itself, and would take up the whole grace.
         self._feed.drain()
         self._reception.drain()
-        last_words = asyncio.get_running_loop().call_later(
-            max(0.0, grace - _LAST_WORDS), self._bus.fail_all, CallFailed("ServiceStopping")
-        )
+        loop = asyncio.get_running_loop()
+        last = loop.time() + grace
+        last_words = loop.call_later(max(0.0, grace - _LAST_WORDS), self._bus.fail_all, CallFailed("ServiceStopping"))
         # What it puts in the place of a server that ends is not wanted any more.
         self._tasks[0].cancel()
         await self._serving.stop(grace)
@@ -180,6 +190,7 @@ class Bridge:
         await self._bus.close()
         if self._exporter is not None:
             await asyncio.to_thread(self._exporter.stop)
+        await asyncio.to_thread(self._tracing.close, max(0.0, min(FLUSH, last - loop.time())))
         self._logger.info("stopped")
 
     def _export(self) -> None:
@@ -204,6 +215,10 @@ class Bridge:
         server = grpc.aio.server(
             options=[
                 ("grpc.so_reuseport", int(settings.reuse_port)),
+                # What a client has beyond that waits with the client, and not in our memory before what others send.
+                ("grpc.max_concurrent_streams", settings.max_streams),
+                # It would refuse a call for which the client has just made room: what has ended is counted for a while.
+                ("grpc.http.overload_protection", 0),
                 ("grpc.max_receive_message_length", _LARGEST_REQUEST),
                 ("grpc.max_send_message_length", -1),
                 # gRPC refuses at random between the two, where they differ.

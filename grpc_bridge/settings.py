@@ -1,12 +1,17 @@
 """What can be configured about the bridge."""
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from beers_runtime import configuration, logs
+from beers_runtime.topology import SERVICE
+from beers_runtime.tracing_settings import TracingSettings, tracing_settings
 from grpc_bridge.auth import SCOPES, TokenRules
+from grpc_bridge.discovery import Consul
 from grpc_bridge.quotas import Quota
 from grpc_bridge.tls import TlsFiles
 
@@ -19,6 +24,7 @@ _DEFAULTS: Mapping[str, object] = {
     "MAX_WAITING": 1000,
     "MAX_WAIT": 1,
     "MAX_WATCHES": 5000,
+    "MAX_STREAMS": 100,
     "MAX_CALLS_PER_CLIENT": 0,
     "MAX_WATCHES_PER_CLIENT": 0,
     "MAX_RATE_PER_CLIENT": 0,
@@ -39,6 +45,13 @@ _DEFAULTS: Mapping[str, object] = {
     "TOKEN_LEEWAY": 30,
     "OPEN_REFLECTION": True,
     "ALLOW_INSECURE": False,
+    "CONSUL_URL": None,
+    "CONSUL_SERVICE": "beers",
+    "CONSUL_CHECK_INTERVAL": 5,
+    "CONSUL_TOKEN_FILE": None,
+    "CONSUL_CA": None,
+    "ADVERTISED_HOST": None,
+    "ADVERTISED_PORT": 0,
 }
 
 
@@ -63,6 +76,7 @@ class Settings:
         max_waiting: Calls that may gather; more are refused.
         max_wait: For a call to wait for its turn, as far as can be foreseen; what would wait longer is refused.
         max_watches: Watches at once; more are refused.
+        max_streams: Calls and watches at once on one connection; the client keeps more until one of them has ended.
         connection_age: After which clients are told to connect anew; 0 for never.
         connection_grace: From then on, for what is under way on the old connection.
         watch_patience: For a watcher to read what it was sent, before its watch is ended.
@@ -75,7 +89,9 @@ class Settings:
         quota: What each client that is known may take.
         open_reflection: Whether reflection tells everybody.
         metrics: Where Prometheus reads the metrics; None for nowhere.
+        tracing: Which traces are sampled, and where they go; None if nothing is traced.
         allow_insecure: Whether others than this machine may reach the port although something is `missing`.
+        consul: Where to register; None for nowhere.
     """
 
     amqp_uri: str
@@ -94,6 +110,7 @@ class Settings:
     max_waiting: int = 1000
     max_wait: float = 1.0
     max_watches: int = 5000
+    max_streams: int = 100
     connection_age: float = 1800.0
     connection_grace: float = 900.0
     watch_patience: float = 10.0
@@ -106,6 +123,8 @@ class Settings:
     open_reflection: bool = True
     metrics: configuration.Address | None = None
     allow_insecure: bool = False
+    consul: Consul | None = None
+    tracing: TracingSettings | None = None
 
     @property
     def missing(self) -> str:
@@ -148,6 +167,7 @@ def settings(config: Mapping[str, object]) -> Settings:
         max_waiting=configuration.integer(values, "MAX_WAITING", 1, 1_000_000),
         max_wait=configuration.number(values, "MAX_WAIT", 0.01, 3600),
         max_watches=configuration.integer(values, "MAX_WATCHES", 1, 1_000_000),
+        max_streams=configuration.integer(values, "MAX_STREAMS", 1, 1_000_000),
         connection_age=_age(values),
         connection_grace=configuration.number(values, "MAX_CONNECTION_AGE_GRACE", 1, 86_400),
         watch_patience=configuration.number(values, "WATCH_PATIENCE", 0.1, 3600),
@@ -164,6 +184,8 @@ def settings(config: Mapping[str, object]) -> Settings:
         open_reflection=_flag(values, "OPEN_REFLECTION"),
         metrics=configuration.metrics_address(values),
         allow_insecure=_flag(values, "ALLOW_INSECURE"),
+        consul=_consul(values, tls),
+        tracing=tracing_settings(config, f"{SERVICE}-bridge"),
     )
     if read.exposed and read.missing and not read.allow_insecure:
         raise configuration.ConfigurationError(
@@ -215,6 +237,53 @@ def _tokens(values: Mapping[str, object]) -> TokenRules | None:
         audience=configuration.text(values, "TOKEN_AUDIENCE"),
         leeway=configuration.number(values, "TOKEN_LEEWAY", 0, 3600),
     )
+
+
+def _consul(values: Mapping[str, object], tls: TlsFiles | None) -> Consul | None:
+    url = values.get("CONSUL_URL")
+    if not url:
+        return None
+    if not isinstance(url, str) or not _is_origin(url):
+        # Without the value: a password may be in it.
+        raise configuration.ConfigurationError(
+            "CONSUL_URL must look like http://host:8500 or https://host:8501; a token goes into CONSUL_TOKEN_FILE"
+        )
+    advertised = "ADVERTISED_HOST" if values.get("ADVERTISED_HOST") else "HOST"
+    host = configuration.text(values, advertised)
+    if _is_wildcard(host):
+        raise configuration.ConfigurationError(
+            f"ADVERTISED_HOST must be given as the address at which clients reach this bridge: {host} is none"
+        )
+    return Consul(
+        url=url.rstrip("/"),
+        host=host,
+        port=configuration.integer(values, "ADVERTISED_PORT", 0, 65535),
+        service=configuration.text(values, "CONSUL_SERVICE"),
+        tls=tls is not None,
+        stays=_flag(values, "REUSE_PORT"),
+        token_file=_file(values, "CONSUL_TOKEN_FILE"),
+        ca=_file(values, "CONSUL_CA"),
+        check_interval=configuration.number(values, "CONSUL_CHECK_INTERVAL", 1, 30),
+    )
+
+
+def _is_origin(url: str) -> bool:
+    """Whether *url* is one of HTTP that names a host, perhaps a port, and nothing else."""
+    try:
+        parts = urlsplit(url)
+        named = bool(parts.hostname) and parts.port != 0
+        (parts.hostname or "").encode("idna")
+    except ValueError:  # a port that is none, or a name that no host can have
+        return False
+    bare = "@" not in parts.netloc and parts.path in ("", "/") and not parts.query and not parts.fragment
+    return parts.scheme in ("http", "https") and named and bare and re.fullmatch("[!-~]+", url) is not None
+
+
+def _is_wildcard(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False  # a name
 
 
 def _clients(

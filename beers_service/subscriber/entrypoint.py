@@ -24,6 +24,7 @@ from beers_runtime.topology import SUBSCRIPTIONS
 from beers_service.broker import BROKER_ERRORS, Broker, backoff, drop, refusal
 from beers_service.consuming import ConsumingLoop, changed_queue, not_permitted
 from beers_service.domain.errors import OutcomeUnknown, StoreUnavailable
+from beers_service.spans import handled, tracing_of
 from beers_service.store.engine import connect
 from beers_service.subscriber.any_order import AnyOrder
 from beers_service.subscriber.arrivals import Event
@@ -104,6 +105,7 @@ class Subscribe(Entrypoint):
         heartbeat = configuration.integer(config, "HEARTBEAT", 1, 3600)
         self._broker = Broker(configuration.amqp_uri(config), heartbeat, ssl=config.get("AMQP_SSL"))
         self._logger = _logger_of(config).bind(consumer=consumer)
+        self._tracing = tracing_of(self.container.config, self.container.service_name, self._logger)
         self._setting = f"QUEUE_TYPE={queue_type}, order={'strict' if self._strict else 'any'}"
         self._mailbox = Mailbox(queue, self._delays, queue_type, single=self._strict)
         self._engine = connect(
@@ -240,7 +242,9 @@ class Subscribe(Entrypoint):
                 if not finished.ready():
                     finished.send(HandlerKilled(f"its worker ended with {type(error).__name__}"))
 
-        context = {"correlation_id": event.document.get("correlation_id"), "traceparent": event.traceparent}
+        span = self._tracing.join(event.traceparent)
+        traceparent = event.traceparent if span is None else span.traceparent
+        context = {"correlation_id": event.document.get("correlation_id"), "traceparent": traceparent}
         try:
             worker = self.container.spawn_worker(
                 self,
@@ -254,6 +258,8 @@ class Subscribe(Entrypoint):
         # Nameko does not tell otherwise that a worker has ended without a result.
         spawn_n(release, self.container._worker_threads[worker])  # noqa: SLF001
         failure = finished.wait()
+        if span is not None:
+            handled(self._tracing, span, self._mailbox.queue, event.document, failure)
         if isinstance(failure, HandlerKilled):
             if self._loop.stopping:
                 raise Stopped

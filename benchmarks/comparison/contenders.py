@@ -271,6 +271,26 @@ def quiet(ground: Ground) -> Product:
     return ground.product("quiet", LOG_LEVEL="WARNING")
 
 
+def traced(rate: float) -> Callable[[Ground], Server]:
+    """Return what starts the product on SQLite with that part of its calls traced, and a collector that drops all."""
+
+    def started(ground: Ground) -> Server:
+        def start() -> str:
+            port = processes.free_port()
+            ground.echo("trace_sink", "benchmarks.contenders.trace_sink", str(port))
+            return f"http://127.0.0.1:{port}"
+
+        product = ground.product(
+            f"traced-{rate:.0%}",
+            OTEL_EXPORTER_OTLP_ENDPOINT=ground.once("trace_sink", start),
+            OTEL_TRACES_SAMPLER="parentbased_traceidratio",
+            OTEL_TRACES_SAMPLER_ARG=str(rate),
+        )
+        return of(product)
+
+    return started
+
+
 def postgresql(ground: Ground) -> Product:
     """Start the product on PostgreSQL, synchronous_commit=on, as it comes."""
     return ground.product("postgresql", ground.once("database", ground.database))

@@ -94,6 +94,18 @@ def all_of_them() -> list[Contender]:
             lambda ground: contenders.of(contenders.quiet(ground)),
             writes=1,
         ),
+        Unary(
+            "beers_add_traced",
+            "durable AddBeer, SQLite, one call in ten traced",
+            contenders.traced(0.1),
+            writes=1,
+        ),
+        Unary(
+            "beers_add_traced_all",
+            "durable AddBeer, SQLite, every call traced",
+            contenders.traced(1.0),
+            writes=1,
+        ),
         Client(
             "beers_add_latency",
             "p50 of one AddBeer at a time, SQLite, Python's synchronous client",

@@ -138,16 +138,16 @@ def board() -> Dashboard:
             "Processes": [
                 curves(
                     "Processor",
-                    {"{{job}} {{instance}}": rate("process_cpu_seconds_total", "job, instance", 'job=~"beers.*"')},
+                    {"{{job}} {{instance}}": rate("process_cpu_seconds_total", "job, instance", 'job=~"(.+/)?beers.*"')},
                     "percentunit",
                     about="1 is a core, which is what a process can use.",
                 ),
                 curves(
-                    "Memory", {"{{job}} {{instance}}": 'process_resident_memory_bytes{job=~"beers.*", {here}}'}, "bytes"
+                    "Memory", {"{{job}} {{instance}}": 'process_resident_memory_bytes{job=~"(.+/)?beers.*", {here}}'}, "bytes"
                 ),
                 curves(
                     "Open files",
-                    {"{{job}} {{instance}}": 'process_open_fds{job=~"beers.*", {here}} / process_max_fds{{here}}'},
+                    {"{{job}} {{instance}}": 'process_open_fds{job=~"(.+/)?beers.*", {here}} / process_max_fds{{here}}'},
                     "percentunit",
                     bounds=Bounds(bad=0.8),
                     about="Share of what is permitted. Alert: BeersNearLimit.",

@@ -162,3 +162,19 @@ async def test_those_who_are_told_to_come_back_do_not_come_all_at_once(amqp_uri:
     assert len(set(waits)) > 5
     assert min(waits) >= 250
     assert max(waits) <= 375
+
+
+async def test_calls_go_to_all_bridges_behind_an_address(amqp_uri: str) -> None:
+    async with (
+        scripted_service(amqp_uri),
+        running_bridge(amqp_uri) as first,
+        running_bridge(amqp_uri) as second,
+        client(f"ipv4:{first.target},{second.target}") as channel,
+    ):
+        async with asyncio.timeout(10):
+            while not (first.calls_logged() and second.calls_logged()):  # a bridge counts once it is connected
+                await beers(channel).AddBeer(v1.AddBeerRequest(name="Jever"), wait_for_ready=True)
+        before = len(first.calls_logged()), len(second.calls_logged())
+        for _ in range(10):
+            await beers(channel).AddBeer(v1.AddBeerRequest(name="Jever"))
+    assert (len(first.calls_logged()), len(second.calls_logged())) == (before[0] + 5, before[1] + 5)

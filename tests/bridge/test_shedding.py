@@ -8,6 +8,7 @@ import grpc
 from grpc_bridge.batching import Batch, Batcher, Call, Limits, Pace
 from grpc_bridge.errors import CallFailed
 from grpc_bridge.proto.beers.v1 import beers_pb2 as v1
+from grpc_bridge.proto.beers.v1 import beers_pb2_grpc as v1_grpc
 from grpc_bridge.proto.pb import beers_pb2 as pb
 from tests.bridge.running_bridge import SERVING, details, refusal, running_bridge, trailers
 from tests.bridge.scripted_service import scripted_service
@@ -129,3 +130,19 @@ async def test_what_is_refused_is_not_read_and_told_in_one_line(amqp_uri: str) -
         service.gate.set()
         assert [(await call).beer.id for call in calls] == [1, 1, 1]
         assert (await running.beers.GetBeer(GET)).beer.id == 1
+
+
+async def test_what_a_client_has_beyond_the_streams_of_a_connection_waits_with_it(amqp_uri: str) -> None:
+    async with scripted_service(amqp_uri) as service, running_bridge(amqp_uri, max_streams=3) as running:
+        service.gate.clear()
+        calls = [asyncio.ensure_future(running.beers.GetBeer(GET)) for _ in range(8)]
+        await service.until(3)
+        other = [("grpc.use_local_subchannel_pool", 1)]
+        async with grpc.aio.insecure_channel(running.target, options=other) as channel:
+            # Its own connection has room; and what came before on the full one has not reached the service meanwhile.
+            another = v1_grpc.BeersServiceStub(channel).GetBeer(GET)
+            await service.until(4)
+            assert len(service.calls) == 4
+            service.gate.set()
+            assert (await another).beer.id == 1
+        assert [(await call).beer.id for call in calls] == [1] * 8

@@ -69,7 +69,7 @@ def test_the_hosts_in_the_addresses_are_services_of_the_overlay(tmp_path: Path) 
 
 
 def test_the_page_tells_every_secret_of_production() -> None:
-    for name, key in needed(build(K8S / "overlays/production")):
+    for name, key in needed(build(K8S / "overlays/production")) | needed(build(K8S / "base")):
         (row,) = re.findall(rf"^\| `{name}` \|.*", PAGE, re.MULTILINE)
         assert f"`{key}`" in row
 
