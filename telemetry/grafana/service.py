@@ -5,6 +5,8 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard
 from telemetry.grafana.panels import MUST_BE_ONE, Bounds, curves, dashboard, number
 from telemetry.grafana.promql import mean, quantile, quantiles, rate
 
+_OURS = 'job=~"(.+/)?beers.*"'
+
 
 def board() -> Dashboard:
     """Return the dashboard."""
@@ -138,16 +140,18 @@ def board() -> Dashboard:
             "Processes": [
                 curves(
                     "Processor",
-                    {"{{job}} {{instance}}": rate("process_cpu_seconds_total", "job, instance", 'job=~"(.+/)?beers.*"')},
+                    {"{{job}} {{instance}}": rate("process_cpu_seconds_total", "job, instance", _OURS)},
                     "percentunit",
                     about="1 is a core, which is what a process can use.",
                 ),
                 curves(
-                    "Memory", {"{{job}} {{instance}}": 'process_resident_memory_bytes{job=~"(.+/)?beers.*", {here}}'}, "bytes"
+                    "Memory",
+                    {"{{job}} {{instance}}": f"process_resident_memory_bytes{{{_OURS}, {{here}}}}"},
+                    "bytes",
                 ),
                 curves(
                     "Open files",
-                    {"{{job}} {{instance}}": 'process_open_fds{job=~"(.+/)?beers.*", {here}} / process_max_fds{{here}}'},
+                    {"{{job}} {{instance}}": f"process_open_fds{{{_OURS}, {{here}}}} / process_max_fds{{{{here}}}}"},
                     "percentunit",
                     bounds=Bounds(bad=0.8),
                     about="Share of what is permitted. Alert: BeersNearLimit.",
