@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test test-pythons check static fmt lint types imports proto generated contract contracted buf manifests terraform checkov dockerfile workflows image-test lock locked sbom dist zipapp notes docs docs-serve reference referenced clean bench bench-full chaos cluster fuzz
+.PHONY: help run test test-pythons check static fmt lint types imports proto generated contract contracted buf manifests terraform checkov dockerfile workflows image-test alerts dashboards drawn lock locked sbom dist zipapp notes docs docs-serve reference referenced clean bench bench-full chaos cluster fuzz
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s%s\n", $$1, $$2 }' Makefile
@@ -88,7 +88,7 @@ docs-serve: $(VENV)/dev.stamp ## show the documentation site at http://127.0.0.1
 
 # ── Static checks ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-static: locked sbom lint types imports generated contracted referenced buf manifests dockerfile workflows docs ## run every check that executes none of the code
+static: locked sbom lint types imports generated contracted referenced buf manifests dockerfile workflows alerts drawn docs ## run every check that executes none of the code
 
 lint: $(VENV)/dev.stamp ## look for mistakes and for code that `make fmt` would change
 	$(BIN)/ruff check .
@@ -126,6 +126,12 @@ buf: $(VENV)/dev.stamp ## lint the .proto files and look for changes that break 
 
 manifests: $(VENV)/dev.stamp ## check what is for Kubernetes against its schemas (with kubectl or kustomize)
 	sh scripts/manifests.sh $(BIN)/kubernetes-validate k8s
+
+alerts: $(VENV)/dev.stamp ## try the alerts with made-up metrics (with promtool, of the package prometheus)
+	@$(BIN)/python scripts/alerts.py telemetry
+
+drawn: $(VENV)/dev.stamp ## compare the committed dashboards with what the code yields
+	$(BIN)/python -m telemetry.grafana --check
 
 dockerfile: $(VENV)/dev.stamp ## lint the Dockerfile
 	$(BIN)/hadolint Dockerfile
@@ -177,6 +183,9 @@ proto: $(VENV)/dev.stamp ## regenerate the gRPC code from the .proto files
 
 contract: $(VENV)/dev.stamp ## write the contract of the events, docs/asyncapi.yaml and docs/schemas/, from the code
 	$(BIN)/python -m beers_service.contract
+
+dashboards: $(VENV)/dev.stamp ## write the dashboards of Grafana, telemetry/dashboards/, from the code
+	$(BIN)/python -m telemetry.grafana
 
 reference: $(VENV)/dev.stamp ## write the reference, docs/reference/, from the code
 	$(BIN)/python -m scripts.reference
