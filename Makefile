@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test test-pythons check static fmt lint types imports proto generated contract contracted buf manifests dockerfile image-test lock locked sbom clean bench bench-full chaos cluster fuzz
+.PHONY: help run test test-pythons check static fmt lint types imports proto generated contract contracted buf manifests terraform checkov dockerfile workflows image-test alerts dashboards drawn lock locked sbom dist zipapp notes docs docs-serve reference referenced clean bench bench-full chaos cluster fuzz
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s%s\n", $$1, $$2 }' Makefile
@@ -38,10 +38,16 @@ test: $(VENV)/dev.stamp ## run the whole suite (TESTS="unit cli" some directorie
 test-pythons: ## run the unit, service and subscriber tests on every Python from 3.11 to 3.13 that is installed
 	@exec sh scripts/test_pythons.sh unit service subscriber
 
-check: ## do all that CI does: the static checks, then the whole suite with its coverage floor
+terraform: $(VENV)/dev.stamp ## check what is for clouds: its format, and whether all that it refers to is there; part of the suite
+	@exec $(BIN)/python scripts/run_tests.py terraform --
+
+check: ## do all that CI does: the static checks, the whole suite with its coverage floor, what is released
 	@status=0; \
 	$(MAKE) --no-print-directory --keep-going static || status=1; \
+	$(MAKE) --no-print-directory zipapp || status=1; \
 	$(MAKE) --no-print-directory test COVERAGE=1 || status=1; \
+	if [ "$$(id -u)" = 0 ]; then $(MAKE) --no-print-directory image-test || status=1; \
+	else echo 'The image is not tried: sudo make image-test'; fi; \
 	exit $$status
 
 # ── Measuring ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -69,9 +75,20 @@ fuzz: $(VENV)/dev.stamp ## send it 100,000 requests, garbage and forgeries, and 
 image-test: $(VENV)/dev.stamp ## build the container image and try what is promised of it; as root, with Docker or on Debian
 	@exec $(BIN)/python -m scripts.image_test
 
+# ── Documenting ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+# Without Material's notice of its successor, of which decision 30 has more. Never --quiet: with it --strict counts nothing.
+MKDOCS := env NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
+
+docs: $(VENV)/dev.stamp ## build the documentation site, build/site; a link that leads nowhere is an error (SOURCE_URL=)
+	@$(MKDOCS) build --strict
+
+docs-serve: $(VENV)/dev.stamp ## show the documentation site at http://127.0.0.1:8001 while it is written
+	@exec $(MKDOCS) serve --dev-addr 127.0.0.1:8001
+
 # ── Static checks ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-static: locked sbom lint types imports generated contracted buf manifests dockerfile ## run every check that executes none of the code
+static: locked sbom lint types imports generated contracted referenced buf manifests dockerfile workflows alerts drawn docs ## run every check that executes none of the code
 
 lint: $(VENV)/dev.stamp ## look for mistakes and for code that `make fmt` would change
 	$(BIN)/ruff check .
@@ -100,6 +117,9 @@ generated: $(VENV)/dev.stamp ## compare the committed gRPC code with what the .p
 contracted: $(VENV)/dev.stamp ## compare the committed contract of the events with what the code yields
 	$(BIN)/python -m beers_service.contract --check
 
+referenced: $(VENV)/dev.stamp ## compare the committed reference, docs/reference/, with what the code yields
+	$(BIN)/python -m scripts.reference --check
+
 buf: $(VENV)/dev.stamp ## lint the .proto files and look for changes that break clients
 	$(BIN)/buf lint grpc_bridge/proto
 	sh scripts/buf_breaking.sh $(BIN)/buf grpc_bridge/proto
@@ -107,14 +127,54 @@ buf: $(VENV)/dev.stamp ## lint the .proto files and look for changes that break 
 manifests: $(VENV)/dev.stamp ## check what is for Kubernetes against its schemas (with kubectl or kustomize)
 	sh scripts/manifests.sh $(BIN)/kubernetes-validate k8s
 
+alerts: $(VENV)/dev.stamp ## try the alerts with made-up metrics (with promtool, of the package prometheus)
+	@$(BIN)/python scripts/alerts.py telemetry
+
+drawn: $(VENV)/dev.stamp ## compare the committed dashboards with what the code yields
+	$(BIN)/python -m telemetry.grafana --check
+
 dockerfile: $(VENV)/dev.stamp ## lint the Dockerfile
 	$(BIN)/hadolint Dockerfile
+
+workflows: $(VENV)/dev.stamp ## look through .github for what is wrong or unsafe in the workflows
+	$(BIN)/jactionlint --profile pedantic --strict-exit --no-online --shellcheck= --pyflakes=
+
+CHECKOV := build/checkov
+
+# Not one of the static checks: to install it takes a minute and half a gigabyte, and to run it half a minute.
+checkov: $(CHECKOV)/stamp ## look through manifests and Terraform for what is known to be dangerous
+	sh scripts/checkov.sh $(CHECKOV)/bin/checkov build/manifests
+
+$(CHECKOV)/stamp: requirements/checkov.txt | $(BIN)/python
+	@echo 'Making an environment for checkov (a minute) …'
+	@$(BIN)/python -m venv --clear $(CHECKOV)
+	@$(CHECKOV)/bin/python -m pip install -qq --disable-pip-version-check --no-input --require-hashes \
+	    --requirement requirements/checkov.txt
+	@touch $@
 
 locked: $(VENV)/dev.stamp ## check that the lock files are those of pyproject.toml
 	sh scripts/lock.sh --check $(BIN)/uv
 
 sbom: $(VENV)/dev.stamp ## write the bill of materials of what runs, build/sbom.json, and look that each package has a licence
 	$(BIN)/python scripts/sbom.py requirements/run.txt build/sbom.json
+
+# ── Releasing ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+dist: $(VENV)/dev.stamp ## build the wheel and the sdist of the tracked files into dist/, the same bytes for the same commit
+	$(BIN)/python scripts/dist.py $(BIN)/uv dist
+
+ZIPAPP ?= build/beers.pyz
+
+zipapp: dist ## build one file that runs by itself, for this Python and this kind of machine (ZIPAPP=build/beers.pyz)
+	sh scripts/zipapp.sh $(BIN)/python $(ZIPAPP)
+	@SHIV_ROOT=build/zipapp $(BIN)/python $(ZIPAPP) --version
+
+VERSION ?=
+# By way of the environment: what a tag is called is nothing for a shell to read.
+export TAG ?=
+
+notes: | $(BIN)/python ## print the changelog of a version (VERSION=0.1.0); with TAG=v0.1.0 only if that can be released
+	@$(BIN)/python scripts/release_notes.py $(VERSION)
 
 # ── Writing what is generated ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -123,6 +183,12 @@ proto: $(VENV)/dev.stamp ## regenerate the gRPC code from the .proto files
 
 contract: $(VENV)/dev.stamp ## write the contract of the events, docs/asyncapi.yaml and docs/schemas/, from the code
 	$(BIN)/python -m beers_service.contract
+
+dashboards: $(VENV)/dev.stamp ## write the dashboards of Grafana, telemetry/dashboards/, from the code
+	$(BIN)/python -m telemetry.grafana
+
+reference: $(VENV)/dev.stamp ## write the reference, docs/reference/, from the code
+	$(BIN)/python -m scripts.reference
 
 UPGRADE ?=
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from beers_cli import admin, commands, exporting, health, importing, running, up, watching
+from beers_cli import admin, commands, exporting, health, importing, running, top, up, watching
 
 application = typer.Typer(
     no_args_is_help=True,
@@ -15,7 +15,7 @@ application = typer.Typer(
 )
 
 # In the order in which they are needed.
-for module in (up, commands, watching, importing, exporting, health, running):
+for module in (up, commands, watching, importing, exporting, health, top, running):
     application.add_typer(module.commands)
 application.add_typer(admin.commands, name="admin")
 

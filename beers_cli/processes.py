@@ -16,6 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
+import zipimport
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,22 @@ from typing import IO
 _PR_SET_PDEATHSIG = 1
 _LINUX = sys.platform == "linux"
 _KILLED_BY_THE_KERNEL = _LINUX
+
+
+def in_one_file() -> bool:
+    """Tell whether this program is a zipapp, which unpacks what it holds where no other Python looks for it."""
+    return isinstance(getattr(sys.modules["__main__"].__spec__, "loader", None), zipimport.zipimporter)
+
+
+def finding_us(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return *environment* with what ``python -m`` needs in it to find our packages.
+
+    For programs of ours alone: those of others may run on another Python, for which what we bring along is not made.
+    """
+    if not in_one_file():
+        return dict(environment)
+    places = [str(Path(__file__).parents[1]), *filter(None, [environment.get("PYTHONPATH")])]
+    return {**environment, "PYTHONPATH": os.pathsep.join(places)}
 
 
 def start(

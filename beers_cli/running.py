@@ -9,6 +9,8 @@ from typing import NoReturn
 
 import typer
 
+from beers_cli import processes
+
 commands = typer.Typer()
 
 
@@ -27,4 +29,5 @@ def bridge() -> None:
 def _become(module: str) -> NoReturn:
     # Not a child: signals, exit status and standard output are those of the process itself.
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-m", module])  # noqa: S606 - nothing of it comes from outside
+    environment = processes.finding_us(os.environ)
+    os.execve(sys.executable, [sys.executable, "-m", module], environment)  # noqa: S606 - nothing comes from outside

@@ -89,7 +89,7 @@ def up(
         _beside(beside or []),
     ]
     names = [name for group in programs for name in group]
-    environment = dict(os.environ) | ({"PORT": str(port)} if port else {})
+    environment = processes.finding_us(os.environ) | ({"PORT": str(port)} if port else {})
     if bridges > 1:
         environment["REUSE_PORT"] = "true"
     try:
@@ -313,10 +313,13 @@ def _say_what_next(address: str, broker: str, metrics: Mapping[str, Address], sa
     for name, (host, port) in metrics.items():
         say(f"metrics of {name} on http://{reachable(host, port)}/metrics")
     here = "" if address == DEFAULT_ADDRESS else f"BEERS_ADDRESS={address} "
+    beers = shlex.quote(sys.argv[0]) if processes.in_one_file() else "beers"
     bus = "" if broker == _AMQP_DEFAULT else f"AMQP_URI={shlex.quote(_without_secret(broker))} "
     say(f"serving on {address}. Try next, in another terminal:")
-    say(f'  {here}beers add "Punk IPA" --brewery BrewDog --style IPA --abv 5.6')
-    say(f"  {here}beers list")
+    say(f'  {here}{beers} add "Punk IPA" --brewery BrewDog --style IPA --abv 5.6')
+    say(f"  {here}{beers} list")
+    if processes.in_one_file():
+        return  # Nameko's own program is not to be had there
     if Path("config.yaml").exists():
         say(f"  {bus}nameko shell --config config.yaml")
     else:

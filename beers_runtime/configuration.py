@@ -45,7 +45,7 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> d
 
     Args:
         path: The file; without it `$BEERS_CONFIG`, else `config.yaml` in the working directory, else the one that
-            stands beside this package.
+            is part of this package.
         environ: The environment to take the values from.
 
     Raises:
@@ -177,7 +177,7 @@ def _find(environ: Mapping[str, str]) -> Path:
     if environ.get("BEERS_CONFIG"):
         return Path(environ["BEERS_CONFIG"])
     here = Path("config.yaml")
-    return here if here.exists() else Path(__file__).parents[1] / "config.yaml"
+    return here if here.exists() else Path(__file__).with_name("config.yaml")
 
 
 def substituted(name: str, value: object, environ: Mapping[str, str]) -> object:

@@ -10,7 +10,7 @@ import re
 import threading
 import time
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from itertools import accumulate
 from socketserver import TCPServer
@@ -106,7 +106,7 @@ class Histogram:
     def family(self) -> HistogramMetricFamily:
         """Return it as Prometheus knows it; its samples are made while they are read, with pauses between them."""
         family = self._empty()
-        family.samples = _Samples(self._made())
+        family.samples = _Samples(self._made)
         return family
 
     def _made(self) -> Iterator[Sample]:
@@ -122,14 +122,14 @@ class Histogram:
 
 
 class _Samples(list[Sample]):
-    """Samples that come one by one, and once."""
+    """Samples that come one by one, made by *make*."""
 
-    def __init__(self, made: Iterator[Sample]) -> None:
+    def __init__(self, make: Callable[[], Iterator[Sample]]) -> None:
         super().__init__()
-        self._made = made
+        self._make = make
 
     def __iter__(self) -> Iterator[Sample]:
-        return self._made
+        return self._make()
 
 
 def gauge(name: str, documentation: str, value: float | None) -> GaugeMetricFamily:

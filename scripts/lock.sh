@@ -1,5 +1,5 @@
 #!/bin/sh
-# Writes requirements/*.txt from pyproject.toml and nameko-grpc.in: lock.sh [--check | --upgrade] [UV]
+# Writes requirements/*.txt from pyproject.toml and requirements/*.in: lock.sh [--check | --upgrade] [UV]
 #
 # One file serves every platform and Python that we support. Pinned versions and their hashes stay as they are unless
 # pyproject.toml asks for others, or --upgrade for the newest. --check writes nothing and fails if something would change.
@@ -25,8 +25,9 @@ upgrade=
 [ "$mode" != upgrade ] || upgrade=--upgrade
 compile $upgrade --output-file "$out/run.txt" pyproject.toml
 compile $upgrade --output-file "$out/dev.txt" --extra dev --constraint "$out/run.txt" pyproject.toml
-# An environment of its own: it wants another Nameko than ours.
+# Environments of their own: one wants another Nameko than ours, the other pins much.
 compile $upgrade --output-file "$out/nameko-grpc.txt" requirements/nameko-grpc.in
+compile $upgrade --output-file "$out/checkov.txt" requirements/checkov.in
 
 # shellcheck disable=SC2016 # the backticks are for the reader
 if [ "$mode" = check ] && ! diff -r -U 0 requirements "$out"; then

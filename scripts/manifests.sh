@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds each folder of manifests, and each component together with the overlay for production, and compares what comes of
-# it with the schemas of Kubernetes: manifests.sh KUBERNETES-VALIDATE FOLDER
+# Builds each folder of manifests, and each component together with the base, and compares what comes of it with the schemas of
+# Kubernetes: manifests.sh KUBERNETES-VALIDATE FOLDER
 #
 # Kinds that are not Kubernetes' own, such as a Certificate, are only built: there is no schema for them here.
 set -eu
@@ -23,25 +23,23 @@ fi
 built=$(mktemp -d "$folder/.built.XXXXXX")
 trap 'rm -rf "$built"' EXIT
 
-check() {
-    echo "$1"
-    $kustomize "$2" >"$built/manifests.yaml"
-    for version in $versions; do
-        # It tells of each document that is right; a kind that it has no schema for is a warning.
-        "$validate" --strict --no-warn --quiet -k "$version" "$built/manifests.yaml"
-    done
-}
-
 for overlay in "$folder"/base "$folder"/overlays/*; do
-    check "$overlay" "$overlay"
+    $kustomize "$overlay" >"$built/$(basename "$overlay").yaml"
 done
 for component in "$folder"/components/*; do
     name=$(basename "$component")
-    cat >"$built/kustomization.yaml" <<EOF
+    cat >"$built/kustomization.yaml" <<END
 apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization
-resources: [../overlays/production]
+resources: [../base]
 components: [../components/$name]
-EOF
-    check "$component" "$built"
+END
+    $kustomize "$built" >"$built/component-$name.yaml"
+    rm "$built/kustomization.yaml"
+done
+
+# All at once: to read the schemas takes longer than to compare with them.
+for version in $versions; do
+    # It tells of each document that is right; a kind that it has no schema for is a warning.
+    "$validate" --strict --no-warn --quiet -k "$version" "$built"/*.yaml
 done

@@ -27,7 +27,7 @@ from xml.etree import ElementTree as ET
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 REPORTS: Final = ROOT / "build" / "tests"
-ORDER: Final = ("service", "subscriber", "faults", "cli", "bridge", "contract", "unit", "manifests")
+ORDER: Final = ("service", "subscriber", "faults", "cli", "bridge", "contract", "unit", "docs", "manifests")
 """The longest ones first, so that the lanes end together; directories that are not named here follow."""
 
 ALONE: Final = "e2e"
@@ -36,7 +36,7 @@ ALONE: Final = "e2e"
 LANES: Final = 2
 """How many directories of the whole suite run at a time."""
 
-GREEN: Final = frozenset({"unit", "service", "subscriber", "faults", "e2e"})
+GREEN: Final = frozenset({"unit", "service", "subscriber", "faults", "docs", "e2e"})
 """The directories whose tests, or processes that they start, have green threads. Only there coverage asks which of them
 runs: to ask makes a greenlet for each thread, and Python 3.11 may never come back from freeing one while it traces."""
 

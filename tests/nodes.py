@@ -51,6 +51,11 @@ class PostgreSQLNode:
         return self._server.pid if self._server is not None and self._server.poll() is None else None
 
     @property
+    def programs(self) -> Path:
+        """The folder with PostgreSQL's programs, once it was started."""
+        return self._programs
+
+    @property
     def log(self) -> Path:
         """The server's own log."""
         return self._folder / "server.log"

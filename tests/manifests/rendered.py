@@ -2,9 +2,9 @@
 
 import functools
 import os
+import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +31,13 @@ def build(folder: Path) -> tuple[Manifest, ...]:
     return tuple(yaml.safe_load_all(done.stdout))
 
 
-def production_with(folder: Path, *components: str) -> tuple[Manifest, ...]:
-    """Return what the overlay for production yields together with *components*, written down in *folder*."""
+def base_with(folder: Path, *components: str) -> tuple[Manifest, ...]:
+    """Return what the base yields together with *components*, written down in *folder*."""
     k8s = os.path.relpath(K8S, folder)
     document = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
-        "resources": [f"{k8s}/overlays/production"],
+        "resources": [f"{k8s}/base"],
         "components": [f"{k8s}/components/{component}" for component in components],
     }
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(document))
@@ -68,15 +68,40 @@ def container(workload: Manifest) -> Manifest:
 
 
 def settings_map(manifests: tuple[Manifest, ...]) -> dict[str, str]:
-    """Return what is in the one ConfigMap."""
-    (found,) = of_kind(manifests, "ConfigMap")
-    return dict(found["data"])
+    """Return the settings that our containers get all of."""
+    bridge = container(named(manifests, "Deployment", "beers-bridge"))
+    (source,) = bridge["envFrom"]
+    return dict(named(manifests, "ConfigMap", source["configMapRef"]["name"])["data"])
 
 
-def own_names(workload: Manifest) -> Iterator[str]:
-    """Yield the names of the variables that a container gets one by one."""
+def own_variables(workload: Manifest) -> dict[str, str]:
+    """Return the variables that a container gets one by one, in their order; what a secret holds is ``secret``.
+
+    What a value refers to, such as ``$(NAME)``, is put in if it stands before, as Kubernetes does.
+    """
+    found: dict[str, str] = {}
     for variable in container(workload).get("env", []):
-        yield variable["name"]
+        value = variable.get("value", "secret")
+        found[variable["name"]] = re.sub(r"\$\(([A-Z_]+)\)", lambda it: found.get(it[1], it[0]), value)
+    return found
+
+
+def referred(workload: Manifest) -> set[str]:
+    """Return the names of the variables that others of a container refer to."""
+    return set(re.findall(r"\$\(([A-Z_]+)\)", str(container(workload).get("env", []))))
+
+
+def needed(manifests: tuple[Manifest, ...]) -> set[tuple[str, str]]:
+    """Return the names and keys of all secrets that *manifests* refer to."""
+    found: set[tuple[str, str]] = set()
+    for workload in workloads(manifests):
+        references = [variable.get("valueFrom", {}) for variable in container(workload).get("env", [])]
+        secrets = [reference["secretKeyRef"] for reference in references if "secretKeyRef" in reference]
+        found |= {(secret["name"], secret["key"]) for secret in secrets}
+        for volume in pod(workload).get("volumes", []):
+            secret = volume.get("secret", {})
+            found |= {(secret["secretName"], item["key"]) for item in secret.get("items", [])}
+    return found
 
 
 def selected(selector: Manifest, labels: dict[str, str]) -> bool:

@@ -17,7 +17,7 @@ from tests.manifests.rendered import (
     workloads,
 )
 
-FOLDERS = [K8S / "base", K8S / "overlays/local", K8S / "overlays/production"]
+FOLDERS = [K8S / "base", *(K8S / "overlays" / name for name in ("local", "production", "aws", "gcp"))]
 USER = 10001
 """Of the image."""
 
@@ -62,6 +62,8 @@ def test_what_selects_pods_selects_its_own(folder: Path) -> None:
         for constraint in pod(workload).get("topologySpreadConstraints", []):
             assert [it for it, has in pods.items() if selected(constraint["labelSelector"], has)] == [name]
     for budget in of_kind(manifests, "PodDisruptionBudget"):
+        if budget["metadata"]["name"] == "rabbitmq":
+            continue  # whose pods the operator makes
         chosen = [name for name, has in pods.items() if selected(budget["spec"]["selector"], has)]
         assert chosen == [budget["metadata"]["name"]]
     for service in of_kind(manifests, "Service"):
@@ -82,8 +84,8 @@ def test_every_account_that_a_pod_has_is_there_and_has_no_token(folder: Path) ->
 @pytest.mark.parametrize(
     ("workload", "calls", "reaches"),
     [
-        ("beers-bridge", [8000, 9464], {53, 5671, 5672}),
-        ("beers-service", [9464], {53, 5432, 5671, 5672}),
+        ("beers-bridge", [8000, 9464], {53, 5671}),
+        ("beers-service", [9464], {53, 5432, 5671}),
         ("beers-migration", [], {53, 5432}),
     ],
 )

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from beers_cli.application import application
 from beers_cli.health import SERVICE
-from beers_runtime import configuration, topology
+from beers_runtime import configuration
 from beers_runtime.configuration import ConfigurationError
 from grpc_bridge import health, servicer
 from grpc_bridge.settings import Settings, settings
@@ -16,20 +16,21 @@ from tests.manifests.rendered import (
     K8S,
     ROOT,
     Manifest,
+    base_with,
     build,
     container,
     labels,
     named,
     of_kind,
-    own_names,
+    own_variables,
     pod,
-    production_with,
+    referred,
     selected,
     settings_map,
     workloads,
 )
 
-FOLDERS = [K8S / "base", K8S / "overlays/local", K8S / "overlays/production"]
+FOLDERS = [K8S / "base", *(K8S / "overlays" / name for name in ("local", "production", "aws", "gcp"))]
 OURS = ["beers-bridge", "beers-service"]
 LEAVING = 5
 """Seconds that a process may take to leave broker and store, after its grace."""
@@ -39,9 +40,11 @@ overlays = pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.
 
 def configured(manifests: tuple[Manifest, ...], **added: str) -> Settings:
     """Return what the bridge makes of what it is given, with what is *added*; secrets are any text."""
-    bridge = named(manifests, "Deployment", "beers-bridge")
-    secrets = dict.fromkeys(own_names(bridge), "secret") | {"AMQP_URI": "amqp://a:b@rabbitmq/"}
-    return settings(configuration.load(ROOT / "config.yaml", settings_map(manifests) | secrets | added))
+    given = own_variables(named(manifests, "Deployment", "beers-bridge"))
+    # Whom to trust is in a file of the pod.
+    uri = re.sub(r"\?cafile=[^;]+", "", given["AMQP_URI"])
+    given["AMQP_URI"] = "amqp://a:b@rabbitmq/" if uri == "secret" else uri
+    return settings(configuration.load(ROOT / "config.yaml", settings_map(manifests) | given | added))
 
 
 def opened(manifests: tuple[Manifest, ...], deployment: str, name: str) -> Manifest:
@@ -61,7 +64,7 @@ def test_every_variable_is_one_that_the_programs_read(folder: Path) -> None:
     assert set(settings_map(manifests)) <= read
     for workload in workloads(manifests):
         if container(workload)["image"].startswith("beers"):
-            assert set(own_names(workload)) <= read | access
+            assert set(own_variables(workload)) - referred(workload) <= read | access
 
 
 def test_the_base_alone_does_not_open_an_unprotected_port() -> None:
@@ -167,26 +170,38 @@ def test_a_pod_has_longer_to_end_than_its_process_takes(folder: Path, name: str)
 
 
 @overlays
-def test_an_address_or_password_comes_from_a_secret_alone(folder: Path) -> None:
+def test_an_address_or_password_comes_from_secrets_alone(folder: Path) -> None:
     manifests = build(folder)
     assert not of_kind(manifests, "Secret")
     for workload in workloads(manifests):
-        for variable in container(workload).get("env", []):
-            if re.search("URI|URL|PASS|TOKEN", variable["name"]):
-                assert variable["valueFrom"]["secretKeyRef"]["key"] == variable["name"]
+        variables = {variable["name"]: variable for variable in container(workload).get("env", [])}
+        for name, variable in variables.items():
+            if not re.search("URI|URL|PASS|TOKEN", name):
+                continue
+            if "value" in variable:
+                user, password = re.findall(r"://\$\(([A-Z_]+)\):\$\(([A-Z_]+)\)@", variable["value"])[0]
+                assert {"secretKeyRef"} == set(variables[user]["valueFrom"]) == set(variables[password]["valueFrom"])
+            elif name in referred(workload):
+                assert variable["valueFrom"]["secretKeyRef"]["key"] == "password"
+            else:
+                assert variable["valueFrom"]["secretKeyRef"]["key"] == name
     assert not [value for value in settings_map(manifests).values() if "://" in value]
 
 
-def test_the_autoscaler_looks_at_the_queue_of_the_calls(tmp_path: Path) -> None:
-    manifests = production_with(tmp_path, "keda-service")
-    queue, _processor = named(manifests, "ScaledObject", "beers-service")["spec"]["triggers"]
-    assert queue["metadata"]["queueName"] == topology.RPC_QUEUE
-    assert "replicas" not in named(manifests, "Deployment", "beers-service")["spec"]
+@overlays
+def test_what_has_a_default_for_one_machine_only_is_set(folder: Path) -> None:
+    manifests = build(folder)
+    bridge, service = (own_variables(named(manifests, "Deployment", name)) for name in OURS)
+    migration = own_variables(named(manifests, "Job", "beers-migration"))
+    assert {"AMQP_URI"} == {"AMQP_URI", "DATABASE_URL"} & set(bridge)  # a bridge has no business with the store
+    assert {"AMQP_URI", "DATABASE_URL"} <= set(service)
+    assert {"DATABASE_URL"} == {"AMQP_URI", "DATABASE_URL"} & set(migration)
+    assert {"HOST", "PORT", "DRAIN_DELAY", "LOG_FORMAT"} <= set(settings_map(manifests))
 
 
 @pytest.mark.parametrize("part", ["bridge", "service"])
 def test_an_autoscaler_alone_says_how_many_there_are(tmp_path: Path, part: str) -> None:
-    manifests = production_with(tmp_path, f"hpa-{part}")
+    manifests = base_with(tmp_path, f"hpa-{part}")
     autoscaler = named(manifests, "HorizontalPodAutoscaler", f"beers-{part}")["spec"]
     assert autoscaler["scaleTargetRef"]["name"] == f"beers-{part}"
     assert autoscaler["minReplicas"] >= 2
@@ -194,7 +209,7 @@ def test_an_autoscaler_alone_says_how_many_there_are(tmp_path: Path, part: str) 
 
 
 def test_the_certificate_names_all_by_which_the_bridge_is_called(tmp_path: Path) -> None:
-    manifests = production_with(tmp_path, "certificate")
+    manifests = base_with(tmp_path, "protected", "certificate")
     certificate = named(manifests, "Certificate", "beers-bridge")["spec"]
     bridge = named(manifests, "Deployment", "beers-bridge")
     (mounted,) = (volume for volume in pod(bridge)["volumes"] if volume["name"] == "tls")

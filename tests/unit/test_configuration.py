@@ -29,6 +29,13 @@ def test_a_uri_with_colons_is_taken_whole(tmp_path: Path) -> None:
     assert load(tmp_path, "URI: ${URI:amqp://a:b@c:1/d}") == {"URI": "amqp://a:b@c:1/d"}
 
 
+def test_where_there_is_no_file_it_is_the_one_that_comes_with_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert configuration.load(environ={}) == configuration.load(ROOT / "config.yaml", {})
+
+
 def test_our_reading_of_the_file_is_namekos() -> None:
     # In a process of its own: Nameko changes PyYAML's loader for the whole process.
     nameko = (
