@@ -171,7 +171,7 @@ class Podman(Engine):
         settings.write_text("\n".join(lines) + "\n", encoding="utf-8")
         mounted = [f"{CERTIFICATES}:{CERTIFICATES}:ro", f"{settings}:/etc/pip.conf:ro"]
         # Of the formats only Docker's has a HEALTHCHECK.
-        options = ["--isolation", "chroot", "--pull-never", "--format", "docker"]
+        options = ["--isolation", "chroot", "--pull-never", "--layers=false", "--format", "docker"]
         return [*options, *(part for volume in mounted for part in ("--volume", volume))]
 
     def is_healthy(self, name: str) -> bool:

@@ -9,6 +9,7 @@ status is 0 only if all is as promised. What it keeps is under build/image; the 
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -63,6 +64,7 @@ def main() -> int:
     if os.geteuid() != 0:
         print("It needs root: sudo make image-test", file=sys.stderr)
         return 1
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # what was started is stopped then too
     checks = Checks()
     with ExitStack() as stack:
         try:
@@ -77,7 +79,7 @@ def main() -> int:
             _say("Starting a private RabbitMQ and PostgreSQL …")
             broker.start()
             database.start()
-        except (Failed, packages.NotInstallable, RabbitMQError) as error:
+        except (Failed, packages.NotInstallable, RabbitMQError, RuntimeError) as error:
             print(f"FAIL {error}", flush=True)
             return 1
         running(engine, checks, stack, amqp_uri=broker.uri, database_url=database.url())
@@ -115,7 +117,7 @@ def built(engine: Engine, checks: Checks) -> str:
 
 
 def contents(engine: Engine, checks: Checks, version: str) -> None:
-    """Look at what is in the image, without running anything of ours but `beers --version`'s like."""
+    """Look at what is in the image, without running anything of ours."""
 
     def shell(script: str) -> str:
         done = engine.try_in(TAG, "-c", script, options=["--network", "none", "--entrypoint", "sh"])

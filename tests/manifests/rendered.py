@@ -91,6 +91,19 @@ def referred(workload: Manifest) -> set[str]:
     return set(re.findall(r"\$\(([A-Z_]+)\)", str(container(workload).get("env", []))))
 
 
+def needed(manifests: tuple[Manifest, ...]) -> set[tuple[str, str]]:
+    """Return the names and keys of all secrets that *manifests* refer to."""
+    found: set[tuple[str, str]] = set()
+    for workload in workloads(manifests):
+        references = [variable.get("valueFrom", {}) for variable in container(workload).get("env", [])]
+        secrets = [reference["secretKeyRef"] for reference in references if "secretKeyRef" in reference]
+        found |= {(secret["name"], secret["key"]) for secret in secrets}
+        for volume in pod(workload).get("volumes", []):
+            secret = volume.get("secret", {})
+            found |= {(secret["secretName"], item["key"]) for item in secret.get("items", [])}
+    return found
+
+
 def selected(selector: Manifest, labels: dict[str, str]) -> bool:
     """Return whether *selector*, with matchLabels and the operator In, selects *labels*."""
     for name, value in selector.get("matchLabels", {}).items():

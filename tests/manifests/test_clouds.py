@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.manifests.rendered import K8S, ROOT, Manifest, build, named, of_kind, settings_map
-from tests.manifests.test_provided import needed
+from tests.manifests.rendered import K8S, ROOT, Manifest, build, named, needed, of_kind, settings_map
 
 CLOUDS = ["aws", "gcp"]
 

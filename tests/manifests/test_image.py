@@ -153,6 +153,32 @@ def test_compose_publishes_ports_on_the_loopback_interface_alone() -> None:
     assert [port for port in ports if not port.startswith("127.0.0.1:")] == []
 
 
+def test_prometheus_asks_every_process_where_it_tells_of_itself() -> None:
+    scraping = yaml.safe_load((ROOT / "telemetry/compose/prometheus.yaml").read_text(encoding="utf-8"))[
+        "scrape_configs"
+    ]
+    asked = {
+        (name, str(found["port"]))
+        for job in scraping
+        for found in job.get("dns_sd_configs", [])
+        for name in found["names"]
+    }
+    telling = {
+        (name, it["environment"]["METRICS_PORT"]) for name, it in OURS.items() if "METRICS_PORT" in it["environment"]
+    }
+    assert asked == telling
+    assert {name for name, _port in telling} == {name for name in OURS if name != "migration"}
+
+
+def test_nothing_that_only_watches_is_started_unless_it_is_wanted() -> None:
+    watching = {name for name, it in SERVICES.items() if it.get("profiles") == ["telemetry"]}
+    assert watching == set(SERVICES) - set(OURS) - {"rabbitmq", "postgresql"}
+    for name in watching:
+        for volume in SERVICES[name].get("volumes", []):
+            source, _, _ = volume.partition(":")
+            assert source in COMPOSE["volumes"] or (ROOT / source).is_dir()
+
+
 def test_services_of_compose_start_when_the_schema_is_there() -> None:
     assert SERVICES["service"]["depends_on"]["migration"] == {"condition": "service_completed_successfully"}
     assert SERVICES["migration"]["depends_on"]["postgresql"] == {"condition": "service_healthy"}

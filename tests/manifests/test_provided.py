@@ -7,22 +7,9 @@ from pathlib import Path
 
 import yaml
 
-from tests.manifests.rendered import K8S, ROOT, Manifest, build, container, of_kind, pod, workloads
+from tests.manifests.rendered import K8S, ROOT, Manifest, build, needed, of_kind
 
 PAGE = (ROOT / "docs/kubernetes.md").read_text(encoding="utf-8")
-
-
-def needed(manifests: tuple[Manifest, ...]) -> set[tuple[str, str]]:
-    """Return the names and keys of all secrets that *manifests* refer to."""
-    found: set[tuple[str, str]] = set()
-    for workload in workloads(manifests):
-        references = [variable.get("valueFrom", {}) for variable in container(workload).get("env", [])]
-        secrets = [reference["secretKeyRef"] for reference in references if "secretKeyRef" in reference]
-        found |= {(secret["name"], secret["key"]) for secret in secrets}
-        for volume in pod(workload).get("volumes", []):
-            secret = volume.get("secret", {})
-            found |= {(secret["secretName"], item["key"]) for item in secret.get("items", [])}
-    return found
 
 
 def made(tmp_path: Path) -> list[Manifest]:
