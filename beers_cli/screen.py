@@ -70,7 +70,8 @@ def screen(figures: Figures, title: str) -> RenderableType:
     if all(process.away for process in figures.processes):
         hint = "Nobody tells anything. `METRICS_PORT=9464 beers up` has its processes do so; --metrics names others."
         parts.append(Text(hint, style=_ODD))
-    return Group(*parts)
+    gap = Text("")
+    return Group(*parts[:2], *(line for part in parts[2:] for line in (gap, part)))
 
 
 def _health(health: Health, leaders: int | None) -> Text:
@@ -128,14 +129,14 @@ def _subscribers(subscribers: Iterable[Subscriber]) -> Table:
 
 
 def _table(*columns: str, numbers: Iterable[str]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for column in columns:
         table.add_column(column, justify="right" if column in numbers else "left", no_wrap=column in numbers)
     return table
 
 
 def _block(title: str, *rows: Row) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column(title, style="dim")
     table.add_column("", justify="right")
     for name, value in rows:

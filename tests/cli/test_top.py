@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import pty
 import re
 import signal
 import socket
@@ -9,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -232,6 +234,28 @@ def test_it_goes_on_while_a_process_is_away_until_ctrl_c_and_ends_without_a_trac
         _, errors = process.communicate(timeout=30)
     assert seen == ["", "answers 503 Service Unavailable", ""]
     assert (process.returncode, errors) == (130, "")
+
+
+def test_on_a_terminal_it_draws_and_gives_the_terminal_back_on_ctrl_c(serve: Serve) -> None:
+    ours, theirs = pty.openpty()
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": "120", "LINES": "40"}
+    command = top("--metrics", serve(growing(50)), "--interval", "0.1")
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment) as process:
+        os.close(theirs)
+        with open(ours, "rb", buffering=0) as terminal:  # noqa: PTH123 - a descriptor
+            drawn = b""
+            while drawn.count(b"AddBeer") < 2:
+                drawn += terminal.read(4096)
+            process.send_signal(signal.SIGINT)
+            with suppress(OSError):  # Linux says so when nobody writes there any more
+                while more := terminal.read(4096):
+                    drawn += more
+        assert process.wait(30) == 130
+    assert b"1 of 1 serve" in drawn
+    # The other screen, and the cursor, there and back.
+    assert drawn.index(b"\x1b[?1049h") < drawn.index(b"AddBeer") < drawn.index(b"\x1b[?1049l")
+    assert drawn.rindex(b"\x1b[?25h") > drawn.rindex(b"\x1b[?25l")
+    assert b"Traceback" not in drawn
 
 
 def test_it_refuses_an_endpoint_that_is_none() -> None:
