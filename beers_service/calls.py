@@ -176,8 +176,7 @@ class Calls:
 
     def _method(self, call: Call) -> str:
         """Return what *call* calls, as a log may hold it."""
-        known = call.method in _COMMANDS or call.method == _IMPORT or call.method in self._reads
-        return call.method if known else _MALFORMED
+        return call.method if call.method in self else _MALFORMED
 
 
 def _is_plain_get(call: Call) -> bool:

@@ -1,27 +1,25 @@
 """What every call passes on its way in and out: one wrapper instead of a stack of interceptors.
 
 It lets in who may come, limits how many calls there are, gives each a correlation id and a deadline, turns failures
-into statuses, and writes one line to the log. Nothing that went wrong inside leaves through it.
+into statuses, and has each told in the journal. Nothing that went wrong inside leaves through it.
 """
 
 import asyncio
-import logging
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Any, Final, TypeVar
 
 import grpc
 from google.protobuf.message import Message
-from structlog.typing import FilteringBoundLogger
 
-from beers_runtime.tracing import OFF, Tracing, ids
-from grpc_bridge import auth, errors, spans
+from grpc_bridge import auth, errors
 from grpc_bridge.auth import WRITE, Door
 from grpc_bridge.errors import CallFailed
-from grpc_bridge.identifiers import identifiers, in_a_log, is_acceptable
+from grpc_bridge.identifiers import identifiers, is_acceptable
+from grpc_bridge.journal import Journal
 from grpc_bridge.quotas import Quota, Quotas
 from grpc_bridge.received import Call, Handler, Streamer, StreamHandler, Undecodable, decoded, decoding
 
@@ -46,9 +44,6 @@ _Outcome = TypeVar("_Outcome")
 _Request = TypeVar("_Request", bound=Message)
 _Response = TypeVar("_Response", bound=Message)
 
-Measure = Callable[[str, grpc.StatusCode, float, str], None]
-"""Takes each call that has ended: its method, status, seconds, and the trace that it was part of."""
-
 
 class Reception:
     """Receives calls for handlers.
@@ -66,12 +61,10 @@ class Reception:
         max_watches: int,
         default_deadline: float,
         write_patience: float,
-        logger: FilteringBoundLogger,
+        journal: Journal,
         door: Door | None = None,
         quota: Quota | None = None,
         longest_stream: float = float("inf"),
-        measure: Measure | None = None,
-        tracing: Tracing = OFF,
     ) -> None:
         """Prepare to receive; without a *door* everybody may do everything, and nobody has a *quota*.
 
@@ -80,15 +73,12 @@ class Reception:
         self.active = 0
         self.watches = 0
         self.refused: Counter[str] = Counter()
-        self._measure = measure
         self._max_calls = max_calls
         self._max_watches = max_watches
         self._write_patience = write_patience
         self._default_deadline = default_deadline
-        self._logger = logger
-        self._tracing = tracing
+        self._journal = journal
         self._door = door
-        self._tells_reads = logger.is_enabled_for(logging.DEBUG)
         self._identifier = identifiers()
         self._loop = asyncio.get_running_loop()
         self._quotas = Quotas(quota or Quota(), self._loop.time, self.refused)
@@ -259,14 +249,14 @@ class Reception:
         except CallFailed as failure:
             refusal = errors.refusal(failure, repeatable=call.repeatable) or self._bug(name, call, failure)
         except asyncio.CancelledError:
-            self._log(name, call, grpc.StatusCode.CANCELLED, started)
+            self._journal.ended(name, call, grpc.StatusCode.CANCELLED, started)
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, its text must not reach the client
             refusal = self._bug(name, call, error)
         else:
-            self._log(name, call, grpc.StatusCode.OK, started)
+            self._journal.ended(name, call, grpc.StatusCode.OK, started)
             return outcome
-        self._log(name, call, refusal.code, started)
+        self._journal.ended(name, call, refusal.code, started)
         return refusal
 
     async def _streamed(
@@ -355,7 +345,7 @@ class Reception:
             elif key == ATTEMPTS:
                 again = True
         deadline = self._deadline(context, default_deadline)
-        span = self._tracing.enter(traceparent)
+        span = self._journal.tracing.enter(traceparent)
         call = Call(correlation_id or self._identifier(), deadline, traceparent, self._default_deadline, span)
         call.again = again
         return call
@@ -371,39 +361,8 @@ class Reception:
 
     def _bug(self, name: str, call: Call, error: Exception) -> errors.Refusal:
         error_id = self._identifier()
-        self._logger.error(
-            "a call failed for a reason that nobody foresaw",
-            method=name,
-            error_id=error_id,
-            correlation_id=call.correlation_id,
-            exc_info=error,
-        )
+        self._journal.bug(name, call, error, error_id)
         return errors.internal(error_id)
-
-    def _log(self, name: str, call: Call, code: grpc.StatusCode, started: float) -> None:
-        seconds = time.perf_counter() - started
-        if self._measure is not None:
-            self._measure(name, code, seconds, call.traceparent)
-        if call.span is not None:
-            spans.answered(self._tracing, call.span, name, code, call.correlation_id)
-        # Commands and failures are what one looks for; reads that went well only bury them.
-        told = bool(call.request_id) or code is not grpc.StatusCode.OK
-        if not (told or self._tells_reads):
-            return
-        write = self._logger.info if told else self._logger.debug
-        more: Mapping[str, int | str] = call.counts
-        if self._door is not None:
-            more = {**more, "identity": in_a_log(call.identity.name) if call.identity else "", "fault": call.fault}
-        write(
-            "call",
-            method=name,
-            code=code.name,
-            duration_ms=round(seconds * 1000, 1),
-            request_id=in_a_log(call.request_id),
-            correlation_id=call.correlation_id,
-            **more,
-            **ids(call.traceparent),
-        )
 
 
 def _limit(deadline: float) -> asyncio.Timeout:

@@ -51,7 +51,7 @@ class Measures:
         self._sizes, self._ages = self._batch_calls.labelled(), self._batch_durations.labelled()
 
     def call(self, method: str, code: grpc.StatusCode, seconds: float, traceparent: str) -> None:
-        """Note that a call has ended; see `calls.Measure`."""
+        """Note that a call has ended; see `journal.Measure`."""
         ended = self._ended.get((method, code))
         if ended is None:
             histogram = self._streams if method in STREAMS else self._calls

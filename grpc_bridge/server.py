@@ -22,6 +22,7 @@ from grpc_bridge.discovery import ConsulRegistry, NoRegistry, Registry
 from grpc_bridge.errors import CallFailed
 from grpc_bridge.feed import Feed
 from grpc_bridge.health import Health
+from grpc_bridge.journal import Journal
 from grpc_bridge.metrics import BridgeMetrics, Measures
 from grpc_bridge.probing import Prober
 from grpc_bridge.serving import Serving
@@ -39,6 +40,9 @@ _LARGEST_METADATA = 16 * 1024
 _LAST_WORDS = 0.3
 """Seconds before the end of the grace at which calls without an answer are told so, rather than cut off."""
 
+
+_SERVING = "serving"
+"""The task that looks after the gRPC server."""
 
 _UNHEARD = 2
 """How many times the calls that we take may wait to be taken. What is more gRPC cancels, without a word."""
@@ -109,12 +113,15 @@ class Bridge:
             max_watches=settings.max_watches,
             default_deadline=settings.default_deadline,
             write_patience=settings.watch_patience,
-            logger=logger,
+            journal=Journal(
+                logger,
+                measure=None if measures is None else measures.call,
+                tracing=self._tracing,
+                knows_clients=self._door is not None,
+            ),
             door=self._door,
             quota=settings.quota,
             longest_stream=settings.connection_grace * _STREAMS_SHARE if settings.connection_age else float("inf"),
-            measure=None if measures is None else measures.call,
-            tracing=self._tracing,
         )
         self._tls = None if settings.tls is None else ServerTls(settings.tls, logger)
         self._registry: Registry = NoRegistry()
@@ -133,7 +140,7 @@ class Bridge:
         self._export()
         self.port = await self._serving.start()
         self._tasks = [
-            _task(self._serving.run(), "serving"),
+            _task(self._serving.run(), _SERVING),
             _task(self._bus.run(), "bus"),
             _task(self._prober.run(), "prober"),
             _task(self._feed.run(), "feed"),
@@ -180,8 +187,9 @@ class Bridge:
         loop = asyncio.get_running_loop()
         last = loop.time() + grace
         last_words = loop.call_later(max(0.0, grace - _LAST_WORDS), self._bus.fail_all, CallFailed("ServiceStopping"))
-        # What it puts in the place of a server that ends is not wanted any more.
-        self._tasks[0].cancel()
+        for task in self._tasks:
+            if task.get_name() == _SERVING:  # what it puts in the place of a server that ends is not wanted any more
+                task.cancel()
         await self._serving.stop(grace)
         last_words.cancel()
         for task in self._tasks:

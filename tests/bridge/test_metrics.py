@@ -129,7 +129,7 @@ async def test_what_is_missing_is_told_and_the_breaker_and_whom_it_refused(amqp_
 
 async def test_without_a_port_nothing_is_measured() -> None:
     async with running_bridge(NOWHERE, wait=False) as running:
-        assert running.bridge._reception._measure is None
+        assert running.bridge._reception._journal._measure is None
         assert running.bridge._bus._measure is None
 
 
