@@ -44,7 +44,7 @@ WORKDIR /var/lib/beers
 USER 10001:10001
 EXPOSE 8000
 # Of a bridge: whether it works itself, whatever else is away, for there are those who replace what is not healthy. A
-# service and a migration have no port that could be asked, and are well as long as they run.
+# service and a migration take calls at no port, and are well as long as they run.
 HEALTHCHECK --interval=30s --timeout=15s --start-period=30s --retries=3 \
     CMD ["sh", "-c", "! grep -qs '[b]ridge' /proc/[0-9]*/cmdline || \
         BEERS_ADDRESS=${BEERS_ADDRESS:-127.0.0.1:${PORT:-8000}} exec beers health --liveness"]

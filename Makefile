@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test test-pythons check static fmt lint types imports proto generated contract contracted buf manifests terraform checkov dockerfile workflows image-test alerts dashboards drawn lock locked sbom dist zipapp notes docs docs-serve reference referenced clean bench bench-full chaos cluster fuzz
+.PHONY: help run test test-pythons check static fmt lint types imports proto generated contract contracted buf manifests terraform checkov dockerfile workflows image-test alerts dashboards drawn lock locked sbom dist zipapp notes docs docs-serve rule reference referenced clean bench bench-full chaos cluster fuzz
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s%s\n", $$1, $$2 }' Makefile
@@ -186,6 +186,12 @@ contract: $(VENV)/dev.stamp ## write the contract of the events, docs/asyncapi.y
 
 dashboards: $(VENV)/dev.stamp ## write the dashboards of Grafana, telemetry/dashboards/, from the code
 	$(BIN)/python -m telemetry.grafana
+
+# Kustomize puts no file into a field: the rules stand there a second time, word for word.
+rule: ## write the alerts once more as a resource of Kubernetes, k8s/components/monitoring/alerts.yaml
+	@{ printf '%s\n' '# telemetry/alerts.yaml, put into a resource by `make rule`.' 'apiVersion: monitoring.coreos.com/v1' \
+	    'kind: PrometheusRule' 'metadata:' '  name: beers' 'spec:'; sed 's/^./  &/' telemetry/alerts.yaml; } \
+	    > k8s/components/monitoring/alerts.yaml
 
 reference: $(VENV)/dev.stamp ## write the reference, docs/reference/, from the code
 	$(BIN)/python -m scripts.reference

@@ -99,6 +99,9 @@ class Engine:
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True)
         return done.stdout.splitlines()
 
+    def close(self) -> None:
+        """Take away what an interrupted call has left."""
+
     def remove(self, name: str) -> None:
         """Take the container *name* away, running or not, if there is one."""
         subprocess.run([*self.command, "rm", "--force", "--volumes", name], capture_output=True, check=False)
@@ -115,8 +118,10 @@ class Podman(Engine):
         self._folder = folder
         self._say = say
         places = ("--root", str(folder / "store"), "--runroot", str(folder / "run"))
+        # Else it would mount the store over itself, and nobody could delete the folder.
+        without_mount = ("--storage-opt", "overlay.skip_mount_home=true")
         without_systemd = ("--runtime", "runc", "--cgroup-manager", "cgroupfs", "--events-backend", "file")
-        self.command = ("podman", *places, *without_systemd)
+        self.command = ("podman", *places, *without_mount, *without_systemd)
 
     def base(self, image: str, version: str) -> str:
         """Pull the base, or make a stand-in for it."""
@@ -173,6 +178,11 @@ class Podman(Engine):
         # Of the formats only Docker's has a HEALTHCHECK.
         options = ["--isolation", "chroot", "--pull-never", "--layers=false", "--format", "docker"]
         return [*options, *(part for volume in mounted for part in ("--volume", volume))]
+
+    def close(self) -> None:
+        """Take away the containers that an interrupted build has left: their file systems are mounted."""
+        if left := self.call("ps", "--all", "--external", "--quiet").split():
+            self.call("rm", "--force", *left)
 
     def is_healthy(self, name: str) -> bool:
         """Run the check: without systemd nobody does so from time to time."""

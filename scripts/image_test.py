@@ -69,6 +69,7 @@ def main() -> int:
     with ExitStack() as stack:
         try:
             engine = find(ROOT / "build" / "image", _say)
+            stack.callback(engine.close)
             version = built(engine, checks)
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="beers-image-")))
             broker = RabbitMQNode(folder / "rabbitmq", say=_say)

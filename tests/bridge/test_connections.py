@@ -75,7 +75,9 @@ async def test_an_import_ends_by_itself_as_well_and_says_that_it_can_go_on(amqp_
             yield v1.ImportBeersRequest(import_id="i", beers=[v1.AddBeerRequest(name="b")])
             await asyncio.sleep(0.02)
 
-    async with scripted_service(amqp_uri) as service, running_bridge(amqp_uri, **AGE) as running:
+    # So long a grace leaves half a second from its end to that of the connection: a busy machine needs it.
+    age = AGE | {"connection_grace": 3.0}
+    async with scripted_service(amqp_uri) as service, running_bridge(amqp_uri, **age) as running:
         service.methods["import_beers"] = lambda beers: {"added": len(beers), "already_added": 0, "refused": []}
         error = await refusal(running.beers.ImportBeers(chunks()))
         assert error.code() is grpc.StatusCode.UNAVAILABLE

@@ -37,6 +37,7 @@ class FakeService(beers_pb2_grpc.BeersServiceServicer):
         self.answers: dict[str, beers_pb2.Beer] = {}
         self.calls: list[Any] = []
         self.authorizations: list[str] = []
+        self.traceparents: list[str] = []
         self.failures: deque[Status | None] = deque()
         self.lose_answers = 0
         self.watches: list[Any] = []
@@ -268,8 +269,9 @@ class FakeService(beers_pb2_grpc.BeersServiceServicer):
     def _begin(self, request: Any, context: Any) -> None:
         self.calls.append(request)
         if context is not None:  # a test may call the method itself
-            shown = [str(value) for key, value in context.invocation_metadata() if key == "authorization"]
-            self.authorizations += shown
+            shown = [(key, str(value)) for key, value in context.invocation_metadata()]
+            self.authorizations += [value for key, value in shown if key == "authorization"]
+            self.traceparents += [value for key, value in shown if key == "traceparent"]
         failure = self.failures.popleft() if self.failures else None
         if failure is not None:
             fail(context, failure)

@@ -366,3 +366,20 @@ def test_supervising_and_help_load_neither_grpc_nor_nameko() -> None:
     program = f"import sys, beers_cli.application\nprint(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_trace_of_the_environment_goes_on_in_every_call_and_what_is_none_goes_nowhere(
+    service: FakeService, beers: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    monkeypatch.setenv("TRACEPARENT", trace)
+    assert beers("add", "Jever").status == 0
+    assert beers("watch", "--from", "beginning", "--until-caught-up").status == 0
+    assert set(service.traceparents) == {trace}
+    assert len(service.traceparents) == 2
+    for malformed in ("", "nönsense\n", trace.upper()):
+        monkeypatch.setenv("TRACEPARENT", malformed)
+        assert beers("get", "1").status == 0
+    monkeypatch.delenv("TRACEPARENT")
+    assert beers("get", "1").status == 0
+    assert len(service.traceparents) == 2
