@@ -3,7 +3,15 @@
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
+from typing import Final
+
+_PATIENCE: Final = 120.0
+"""Seconds for another apt-get to end."""
+
+_LOOK_EVERY: Final = 1.0
+_LOCKED: Final = "Could not get lock"
 
 
 class NotInstallable(Exception):
@@ -25,21 +33,27 @@ def install(package: str, say: Callable[[str], None]) -> None:
     apt = shutil.which("apt-get")
     if apt is None:
         raise NotInstallable("there is no apt-get here")
-    asked = [*_as_root(), "env", "DEBIAN_FRONTEND=noninteractive", apt, "-qq", "-o", "DPkg::Lock::Timeout=120"]
+    environment = ["env", "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C"]
+    asked = [*_as_root(), *environment, apt, "-qq", "-o", f"DPkg::Lock::Timeout={_PATIENCE:g}"]
     say(f"{package} is not installed: installing it with apt-get (a minute or two)")
     for arguments in (["update"], ["install", "-y", "--no-install-recommends", package]):
-        done = subprocess.run(  # noqa: S603 - nothing in there comes from outside
-            [*asked, *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
+        done = _run([*asked, *arguments])
         if done.returncode:
             last = (done.stdout.strip().splitlines() or ["it said nothing"])[-1]
             raise NotInstallable(f"apt-get {arguments[0]} failed: {last}")
     say(f"{package} is installed")
+
+
+def _run(command: list[str]) -> "subprocess.CompletedProcess[str]":
+    """Run apt-get; for the lock of its lists, which it does not wait for by itself, it is run again."""
+    last = time.monotonic() + _PATIENCE
+    while True:
+        done = subprocess.run(  # noqa: S603 - nothing in there comes from outside
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        )
+        if done.returncode == 0 or _LOCKED not in done.stdout or time.monotonic() > last:
+            return done
+        time.sleep(_LOOK_EVERY)
 
 
 def _as_root() -> list[str]:
