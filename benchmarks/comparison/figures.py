@@ -119,6 +119,13 @@ TARGETS = (
     Target("postgres_vs_sqlite", "beers_add on PostgreSQL / on SQLite", 0.7, "beers_add_postgresql", ("beers_add",)),
     GROWTH,
     Target("watch_100", "events a second delivered in all to 100 watchers / grpc_echo", 5, "watch_100", ("grpc_echo",)),
+    Target(
+        "add_traced_vs_add",
+        "beers_add with one call in ten traced / beers_add",
+        0.85,
+        "beers_add_traced",
+        ("beers_add",),
+    ),
 )
 
 

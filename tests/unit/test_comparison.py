@@ -39,6 +39,7 @@ def test_the_ratios_have_the_names_and_bounds_that_were_agreed() -> None:
         "postgres_vs_sqlite": (0.7, False),
         "growth_1m": (1.2, True),
         "watch_100": (5, False),
+        "add_traced_vs_add": (0.85, False),
     }
 
 
