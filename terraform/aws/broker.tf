@@ -35,11 +35,6 @@ resource "aws_mq_broker" "beers" {
   security_groups     = [aws_security_group.broker.id]
   publicly_accessible = false
 
-  encryption_options {
-    use_aws_owned_key = false
-    kms_key_id        = aws_kms_key.beers.arn
-  }
-
   logs {
     general = true
   }

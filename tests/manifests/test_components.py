@@ -14,8 +14,9 @@ import yaml
 from grpc_health.v1 import health_pb2
 
 from beers_cli import permissions
-from beers_runtime import topology
+from beers_runtime import configuration, topology
 from beers_runtime.configuration import broker_nodes
+from beers_runtime.tracing_settings import tracing_settings
 from beers_service.store import engine
 from grpc_bridge import seed_servicer, servicer
 from tests.manifests.rendered import (
@@ -256,3 +257,21 @@ def test_the_alerts_in_the_cluster_are_those_in_telemetry(tmp_path: Path) -> Non
     (rule,) = of_kind(base_with(tmp_path, "monitoring"), "PrometheusRule")
     alerts = (ROOT / "telemetry/alerts.yaml").read_text(encoding="utf-8")
     assert rule["spec"] == yaml.safe_load(alerts), "run `make rule`"
+
+
+def test_traces_go_where_the_network_lets_them(tmp_path: Path) -> None:
+    manifests = base_with(tmp_path, "traces")
+    traced = tracing_settings(configuration.load(ROOT / "config.yaml", settings_map(manifests)), "beers-bridge")
+    assert traced is not None
+    assert traced.url == "http://collector.observability:4318/v1/traces"
+    assert (traced.rate, traced.follows) == (0.1, True)
+    (rule,) = named(manifests, "NetworkPolicy", "beers-traces")["spec"]["egress"]
+    assert rule == {
+        "to": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "observability"}}}],
+        "ports": [{"port": 4318}],
+    }
+
+
+def test_names_are_asked_for_outside_of_the_cluster_where_its_dns_is_no_pod() -> None:
+    (rule,) = named(build(K8S / "overlays/aws"), "NetworkPolicy", "beers-names")["spec"]["egress"]
+    assert rule == {"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]}
