@@ -1,9 +1,12 @@
 """What each number of the service means, and how it is told."""
 
 import socket
+import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -149,19 +152,77 @@ def test_the_latest_call_of_a_bucket_that_was_traced_is_its_exemplar() -> None:
 
 
 class Answering(Collector):
+    def __init__(self, documentation: str = "") -> None:
+        self._documentation = documentation
+
     def collect(self) -> list[Metric]:
-        return [gauge("beers_answer", "", 42), Histogram("beers_h", "", DURATIONS).family()]
+        return [gauge("beers_answer", self._documentation, 42), Histogram("beers_h", "", DURATIONS).family()]
 
 
-def test_prometheus_is_answered_also_while_somebody_says_nothing() -> None:
+@contextmanager
+def exporting(collector: Collector) -> Iterator[Address]:
+    address = Address("127.0.0.1", processes.free_port())
+    exporter = Exporter(registry_of("test", collector), address, structlog.get_logger())
+    try:
+        yield address
+    finally:
+        exporter.stop()
+
+
+def scraped(address: Address) -> str:
+    """Return what is answered within two seconds."""
+    began = time.monotonic()
+    with urllib.request.urlopen(f"http://127.0.0.1:{address.port}/metrics", timeout=2) as response:
+        text: str = response.read().decode()
+    assert time.monotonic() - began < 2
+    return text
+
+
+def connected(address: Address, said: bytes, number: int = 1) -> list[socket.socket]:
+    """Return connections of those who have *said* something."""
+    sockets = [socket.create_connection(address, timeout=5) for _ in range(number)]
+    for each in sockets:
+        each.sendall(said)
+    return sockets
+
+
+def test_prometheus_is_answered_while_many_say_nothing_and_one_asks_a_letter_at_a_time() -> None:
+    done = threading.Event()
+
+    def drip(slow: socket.socket) -> None:
+        with suppress(ConnectionError):
+            while not done.wait(0.2):
+                slow.sendall(b"a")
+
+    with exporting(Answering()) as address, ExitStack() as open_until_the_end:
+        slow, *silent = connected(address, b"GET /metrics HTTP/1.1\r\nX: ") + connected(address, b"", 30)
+        for each in (slow, *silent):
+            open_until_the_end.enter_context(each)
+        dripping = threading.Thread(target=drip, args=(slow,))
+        dripping.start()
+        try:
+            assert "beers_answer 42.0\n" in scraped(address)
+            with suppress(ConnectionError):
+                assert slow.recv(1) == b""  # it was left, although it never was silent for long
+        finally:
+            done.set()
+            dripping.join()
+
+
+def test_prometheus_is_answered_while_others_do_not_read_their_answers(capfd: pytest.CaptureFixture[str]) -> None:
+    question = b"GET /metrics HTTP/1.0\r\n\r\n"
+    with exporting(Answering("x" * 6_000_000)) as address, ExitStack() as open_until_the_end:
+        for each in connected(address, question, 3):
+            open_until_the_end.enter_context(each)
+        assert "beers_answer 42.0\n" in scraped(address)
+    assert capfd.readouterr().err == ""
+
+
+def test_prometheus_is_answered_and_a_port_that_is_taken_is_named() -> None:
     address = Address("127.0.0.1", processes.free_port())
     exporter = Exporter(registry_of("test", Answering()), address, structlog.get_logger())
     try:
-        with socket.create_connection(address):
-            began = time.monotonic()
-            with urllib.request.urlopen(f"http://127.0.0.1:{address.port}/metrics") as response:
-                text = response.read().decode()
-            assert time.monotonic() - began < 5
+        text = scraped(address)
         assert "beers_answer 42.0\n" in text
         assert 'beers_build_info{component="test",' in text
         with pytest.raises(ConfigurationError, match=f"METRICS_PORT={address.port}: .* in use") as refused:
