@@ -8,7 +8,8 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import structlog
@@ -20,9 +21,9 @@ from beers_runtime.configuration import Address, ConfigurationError, metrics_add
 from beers_runtime.metrics import DURATIONS, Exporter, Histogram, gauge, registry_of
 from beers_service.calls import Calls
 from beers_service.methods import Call
-from beers_service.metrics import Measures, ServiceMetrics
+from beers_service.metrics import Core, Measures, ServiceMetrics
 from beers_service.store.memory import MemoryStore
-from beers_service.writer import Writer
+from beers_service.writer import WAITING, Writer
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
@@ -30,6 +31,11 @@ TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 def samples(families: Any) -> dict[tuple[str, ...], float]:
     """Return the values by the name of the sample and the values of its labels."""
     return {(each.name, *each.labels.values()): each.value for family in families for each in family.samples}
+
+
+def counted(told: dict[tuple[str, ...], float], name: str) -> dict[str, float]:
+    """Return what is not 0 of *name*, by the value of its label."""
+    return {key[1]: value for key, value in told.items() if key[0] == name and value}
 
 
 class Service:
@@ -126,6 +132,65 @@ def test_a_service_that_waits_for_its_store_says_that_there_is_none() -> None:
     assert told[("beers_broker_up", "calls")] == 0
     assert told[("beers_service_limit", "workers")] == 64
     assert not [name for name in told if name[0] in {"beers_relay_lag_events", "beers_log_head_position"}]
+
+
+def busy_service(now: float, **relay: object) -> dict[tuple[str, ...], float]:
+    """Return what a service tells apart from what it measures; each number of its parts is another one."""
+    writer = SimpleNamespace(head=60, waiting=7, failed={"error": 8})
+    leading = {
+        "store_up": True,
+        "leading": True,
+        "position": 40,
+        "head": 50,
+        "oldest": int((now - 30) * 1e6),
+        "published": 9,
+        "failures": {"broker": 10},
+    }
+    publisher = SimpleNamespace(connected=True, connections=4)
+    consumer = SimpleNamespace(
+        loop=SimpleNamespace(consuming=True, connections=3), rejected={"malformed": 11}, answers_lost=12
+    )
+    metrics = ServiceMetrics(Measures(lambda _method: False), cast("Any", consumer), workers=64, working=lambda: 6)
+    parts: tuple[Any, ...] = (writer, SimpleNamespace(**leading | relay), publisher)
+    metrics.core = Core(*parts)
+    return samples(metrics.collect())
+
+
+def test_a_service_tells_what_its_parts_know() -> None:
+    now = time.time()
+    told = busy_service(now)
+    assert told[("beers_service_messages_in_progress",)] == 6
+    assert told[("beers_service_limit", "workers")] == 64
+    assert told[("beers_service_limit", "waiting")] == WAITING
+    assert told[("beers_service_commands_waiting",)] == 7
+    assert counted(told, "beers_service_commits_failed_total") == {"error": 8}
+    assert told[("beers_relay_events_published_total",)] == 9
+    assert counted(told, "beers_relay_failures_total") == {"broker": 10}
+    assert counted(told, "beers_service_messages_rejected_total") == {"malformed": 11}
+    assert told[("beers_service_answers_lost_total",)] == 12
+    assert counted(told, "beers_broker_up") == {"calls": 1, "relay": 1}
+    assert counted(told, "beers_broker_reconnects_total") == {"calls": 2, "relay": 3}
+    assert told[("beers_store_up",)] == told[("beers_relay_leader",)] == 1
+    # The relay has read less of the log than the writer has appended.
+    assert told[("beers_log_head_position",)] == 60
+    assert told[("beers_relay_position",)] == 40
+    assert told[("beers_relay_lag_events",)] == 20
+    assert 30 <= told[("beers_relay_lag_seconds",)] < 40
+
+
+def test_a_relay_that_has_told_everything_does_not_lag() -> None:
+    told = busy_service(time.time(), position=70, head=70, oldest=None)
+    assert told[("beers_log_head_position",)] == 70
+    assert told[("beers_relay_lag_events",)] == told[("beers_relay_lag_seconds",)] == 0
+
+
+def test_a_store_that_went_away_is_told_and_who_does_not_lead_knows_no_lag() -> None:
+    told = busy_service(time.time(), store_up=False, leading=False)
+    assert told[("beers_store_up",)] == told[("beers_relay_leader",)] == 0
+    assert told[("beers_log_head_position",)] == 60
+    assert counted(told, "beers_broker_up") == {"calls": 1}
+    for name in ("beers_relay_position", "beers_relay_lag_events", "beers_relay_lag_seconds"):
+        assert (name,) not in told
 
 
 def test_a_value_on_a_bound_lies_in_the_bucket_below_it_and_buckets_add_up() -> None:
