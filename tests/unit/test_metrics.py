@@ -134,7 +134,7 @@ def test_a_service_that_waits_for_its_store_says_that_there_is_none() -> None:
     assert not [name for name in told if name[0] in {"beers_relay_lag_events", "beers_log_head_position"}]
 
 
-def busy_service(now: float, **relay: object) -> dict[tuple[str, ...], float]:
+def busy_service(now: float, *, broker: bool = True, **relay: object) -> dict[tuple[str, ...], float]:
     """Return what a service tells apart from what it measures; each number of its parts is another one."""
     writer = SimpleNamespace(head=60, waiting=7, failed={"error": 8})
     leading = {
@@ -146,9 +146,9 @@ def busy_service(now: float, **relay: object) -> dict[tuple[str, ...], float]:
         "published": 9,
         "failures": {"broker": 10},
     }
-    publisher = SimpleNamespace(connected=True, connections=4)
+    publisher = SimpleNamespace(connected=broker, connections=4)
     consumer = SimpleNamespace(
-        loop=SimpleNamespace(consuming=True, connections=3), rejected={"malformed": 11}, answers_lost=12
+        loop=SimpleNamespace(consuming=broker, connections=3), rejected={"malformed": 11}, answers_lost=12
     )
     metrics = ServiceMetrics(Measures(lambda _method: False), cast("Any", consumer), workers=64, working=lambda: 6)
     parts: tuple[Any, ...] = (writer, SimpleNamespace(**leading | relay), publisher)
@@ -176,6 +176,11 @@ def test_a_service_tells_what_its_parts_know() -> None:
     assert told[("beers_relay_position",)] == 40
     assert told[("beers_relay_lag_events",)] == 20
     assert 30 <= told[("beers_relay_lag_seconds",)] < 40
+
+
+def test_a_broker_that_went_away_is_told_of_each_connection() -> None:
+    told = busy_service(time.time(), broker=False)
+    assert (told[("beers_broker_up", "calls")], told[("beers_broker_up", "relay")]) == (0, 0)
 
 
 def test_a_relay_that_has_told_everything_does_not_lag() -> None:
