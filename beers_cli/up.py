@@ -183,7 +183,7 @@ def metrics_ports(config: Mapping[str, object], names: Sequence[str]) -> dict[st
     first = configuration.metrics_address(config)
     if first is None:
         return {}
-    last = configuration.integer({"METRICS_PORT": first.port + len(names) - 1}, "METRICS_PORT", 1, 65535)
+    last = configuration.integer({"METRICS_PORT": first.port + len(names) - 1}, "METRICS_PORT", 0, 65535)
     return {name: Address(first.host, port) for name, port in zip(names, range(first.port, last + 1), strict=True)}
 
 

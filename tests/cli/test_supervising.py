@@ -293,7 +293,7 @@ def test_each_part_gets_a_port_of_its_own_for_its_metrics_if_there_are_any() -> 
     assert metrics_ports({"METRICS_PORT": None}, names) == {}
     ports = metrics_ports({"METRICS_PORT": 9464}, names)
     assert {name: address.port for name, address in ports.items()} == dict(zip(names, (9464, 9465, 9466), strict=True))
-    with pytest.raises(ConfigurationError, match="METRICS_PORT must be a whole number from 1 to 65535, got 65536"):
+    with pytest.raises(ConfigurationError, match="METRICS_PORT must be a whole number from 0 to 65535, got 65536"):
         metrics_ports({"METRICS_PORT": 65_534}, names)
 
 

@@ -316,5 +316,5 @@ def test_metrics_are_for_this_machine_unless_a_host_is_given() -> None:
 
 @pytest.mark.parametrize("given", ["many", 65_536, -1, 1.5, True])
 def test_a_malformed_port_is_named(given: object) -> None:
-    with pytest.raises(ConfigurationError, match="METRICS_PORT must be a whole number from 1 to 65535"):
+    with pytest.raises(ConfigurationError, match="METRICS_PORT must be a whole number from 0 to 65535"):
         metrics_address({"METRICS_PORT": given})
