@@ -55,7 +55,7 @@ def top(
     """Show what bridges, service processes and subscribers do: rates, latencies, errors, lags, until Ctrl-C.
 
     They tell it at METRICS_PORT, which is off by default: METRICS_PORT=9464 beers up.
-    One that is away is shown as away.
+    One that is away is shown as away; with --once the exit status is 1 if all of them are.
 
     On a terminal the picture is drawn anew each time; elsewhere one follows another, and with --json each is a line.
 
@@ -80,6 +80,8 @@ def top(
                 shown.print(screen(now, _title(interval)))
             sys.stdout.flush()
             if once:
+                if all(process.away for process in now.processes):
+                    raise typer.Exit(1)
                 break
     stop.raise_if_interrupted()
 

@@ -148,7 +148,7 @@ def up(
             address=address,
             environment=environment,
             say=output.say,
-            on_serving=lambda: _say_what_next(address, environment["AMQP_URI"], metrics, output.say),
+            on_serving=lambda: say_what_next(address, environment["AMQP_URI"], metrics, output.say),
         )
         asyncio.run(supervisor.run())
 
@@ -183,7 +183,7 @@ def metrics_ports(config: Mapping[str, object], names: Sequence[str]) -> dict[st
     first = configuration.metrics_address(config)
     if first is None:
         return {}
-    last = configuration.integer({"METRICS_PORT": first.port + len(names) - 1}, "METRICS_PORT", 1, 65535)
+    last = configuration.integer({"METRICS_PORT": first.port + len(names) - 1}, "METRICS_PORT", 0, 65535)
     return {name: Address(first.host, port) for name, port in zip(names, range(first.port, last + 1), strict=True)}
 
 
@@ -309,7 +309,8 @@ def _without_secret(broker: str) -> str:
     return broker if all("guest:guest@" in node for node in nodes) else configuration.without_password(broker)
 
 
-def _say_what_next(address: str, broker: str, metrics: Mapping[str, Address], say: Callable[[str], None]) -> None:
+def say_what_next(address: str, broker: str, metrics: Mapping[str, Address], say: Callable[[str], None]) -> None:
+    """Say where everything is, and what to try, with commands that work as they stand."""
     for name, (host, port) in metrics.items():
         say(f"metrics of {name} on http://{reachable(host, port)}/metrics")
     here = "" if address == DEFAULT_ADDRESS else f"BEERS_ADDRESS={address} "
@@ -318,6 +319,11 @@ def _say_what_next(address: str, broker: str, metrics: Mapping[str, Address], sa
     say(f"serving on {address}. Try next, in another terminal:")
     say(f'  {here}{beers} add "Punk IPA" --brewery BrewDog --style IPA --abv 5.6')
     say(f"  {here}{beers} list")
+    if metrics:
+        # The first of them: `beers top` finds the others behind it.
+        host, port = next(iter(metrics.values()))
+        where = "" if host == "127.0.0.1" else f"METRICS_HOST={host} "
+        say(f"  {where}METRICS_PORT={port} {beers} top")
     if processes.in_one_file():
         return  # Nameko's own program is not to be had there
     if Path("config.yaml").exists():

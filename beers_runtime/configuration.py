@@ -156,7 +156,7 @@ def metrics_address(config: Mapping[str, object]) -> Address | None:
     if config.get("METRICS_PORT") in (None, "", 0):
         return None
     return Address(
-        text({"METRICS_HOST": "127.0.0.1", **config}, "METRICS_HOST"), integer(config, "METRICS_PORT", 1, 65535)
+        text({"METRICS_HOST": "127.0.0.1", **config}, "METRICS_HOST"), integer(config, "METRICS_PORT", 0, 65535)
     )
 
 

@@ -11,10 +11,12 @@ import threading
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from itertools import accumulate
-from socketserver import TCPServer
-from typing import Final
+from socket import SHUT_RDWR, socket
+from socketserver import TCPServer, ThreadingMixIn
+from typing import Any, Final
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import CollectorRegistry, Info, ProcessCollector, make_wsgi_app
@@ -36,7 +38,13 @@ NUMBERS: Final = tuple(float(1 << power) for power in range(11))
 """Upper bounds of buckets for numbers of things: 1, 2, 4 and so on to 1,024."""
 
 _PATIENCE = 1.0
-"""Seconds that one who has connected may be silent, while others wait."""
+"""Seconds that one who has connected has until its request is complete."""
+
+_ANSWER = 10.0
+"""Seconds for the answer, waiting for its turn included: what Prometheus waits, if nobody tells it otherwise."""
+
+_PLACES = 16
+"""How many may be connected at a time, to ask or to be answered."""
 
 _PAUSE = 0.0002
 """Seconds that whoever formats metrics leaves to the others, again and again."""
@@ -182,7 +190,8 @@ def registry_of(component: str, collector: Collector) -> CollectorRegistry:
 class Exporter:
     """Answers Prometheus from a thread of its own: a green one where threads are, as in the service.
 
-    It answers one at a time: nobody needs more, and more threads would take more time from those who serve calls.
+    It works out one answer at a time: nobody needs more, and that takes time from those who serve calls. Whoever has
+    yet to ask, or is slow to read, holds nobody up.
 
     Args:
         registry: What to tell.
@@ -210,9 +219,20 @@ class Exporter:
         self._server.server_close()
 
 
-class _Server(WSGIServer):
+class _Server(ThreadingMixIn, WSGIServer):
+    """Has a thread for each who is connected; of too many, the one that has been about to ask for longest has to go."""
+
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 4 * _PLACES  # whoever finds no room there tries again only after a second
+
     def __init__(self, address: Address) -> None:
         self.address_family = address.family()
+        self._places = threading.Semaphore(_PLACES)
+        self._turn = threading.Lock()
+        # Since when, those first who have waited for longest.
+        self._asking: dict[socket, float] = {}
+        self._answered: dict[socket, float] = {}
         super().__init__((address.host, address.port), _Handler)
 
     def server_bind(self) -> None:
@@ -221,15 +241,64 @@ class _Server(WSGIServer):
         self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
         self.setup_environ()
 
+    def set_app(self, application: Any) -> None:
+        """Have *application* answer, one request at a time; what it returns is sent beside the next."""
+
+        def answer(environ: Any, start_response: Any) -> Any:
+            with self._turn:
+                return application(environ, start_response)
+
+        super().set_app(answer)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Have a thread of its own read the *request*, as soon as there is room."""
+        if not self._places.acquire(blocking=False):
+            for oldest in list(self._asking)[:1]:
+                self._leave(self._asking, oldest)
+            while not self._places.acquire(timeout=_PATIENCE / 10):
+                self.service_actions()
+        self._asking[request] = time.monotonic()
+        super().process_request(request, client_address)
+
+    def has_asked(self, request: socket) -> bool:
+        """Note that a *request* is complete; return whether that was in time."""
+        if self._asking.pop(request, None) is None:
+            return False
+        self._answered[request] = time.monotonic()
+        return True
+
+    def service_actions(self) -> None:
+        """Leave those who take too long; called twice a second, and whenever somebody connects."""
+        now = time.monotonic()
+        for connected, patience in ((self._asking, _PATIENCE), (self._answered, _ANSWER)):
+            for request, since in connected.copy().items():
+                if now - since > patience:
+                    self._leave(connected, request)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Close the connection, and let another one in."""
+        self._asking.pop(request, None)
+        self._answered.pop(request, None)
+        super().shutdown_request(request)
+        self._places.release()
+
+    def _leave(self, connected: dict[socket, float], request: socket) -> None:
+        if connected.pop(request, None) is not None:
+            with suppress(OSError):  # it has gone already
+                request.shutdown(SHUT_RDWR)  # wakes its thread, which closes it
+
 
 class _Handler(WSGIRequestHandler):
-    timeout = _PATIENCE
+    server: _Server
 
     def handle(self) -> None:
-        try:
+        """Answer one request."""
+        with suppress(ConnectionError):  # whoever asks has gone, or took too long
             super().handle()
-        except (TimeoutError, ConnectionError):
-            self.close_connection = True  # whoever asks has gone, or says nothing
+
+    def parse_request(self) -> bool:
+        """Read the rest of the request; return whether it is to be answered."""
+        return super().parse_request() and self.server.has_asked(self.connection)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
         """Say nothing: it happens every few seconds."""

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 import urllib.request
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from beers_cli import processes
 from beers_runtime.configuration import Address
 from grpc_bridge.availability import Absence
+from grpc_bridge.metrics import PARTS, REASONS, BridgeMetrics, Measures
 from grpc_bridge.proto.beers.v1 import beers_pb2 as v1
 from grpc_bridge.proto.pb import beers_pb2 as pb
 from tests.bridge.running_bridge import refusal, running_bridge
@@ -125,6 +127,65 @@ async def test_what_is_missing_is_told_and_the_breaker_and_whom_it_refused(amqp_
         assert told[("beers_bridge_calls_refused_total", "breaker")] == 1
         assert told[("beers_broker_up", "calls")] == 1
         assert told[("beers_broker_reconnects_total", "calls")] == 0
+
+
+def collected(positions: list[int], absence: Absence | None = None) -> dict[tuple[str, ...], float]:
+    """Return what a bridge tells that holds events 31 to 50; each number of its parts is another one."""
+    batcher = SimpleNamespace(waiting=2, refused=3, in_flight=4)
+    bus = SimpleNamespace(batcher=batcher, refused=5, connected=asyncio.Event(), connections=7)
+    pongs: list[Any] = []
+    bus.on_pong = pongs.append
+    parts: dict[str, Any] = {
+        "reception": SimpleNamespace(refused={"client_rate": 8}, active=9, watches=10),
+        "bus": bus,
+        "feed": SimpleNamespace(start=30, end=50, lag=11),
+        "watches": SimpleNamespace(positions=dict(enumerate(positions)), told=12),
+        "availability": SimpleNamespace(absence=absence, refusing=absence is not None),
+        "health": SimpleNamespace(serving=absence is None),
+    }
+    settings: Any = SimpleNamespace(max_calls=13, max_waiting=14, max_watches=15)
+    metrics = BridgeMetrics(Measures(), settings, **parts)
+    (on_pong,) = pongs
+    on_pong({"head": 61}, 0.0)
+    if absence is None:
+        bus.connected.set()
+    return {(each.name, *each.labels.values()): each.value for family in metrics.collect() for each in family.samples}
+
+
+def test_a_bridge_tells_what_its_parts_know() -> None:
+    told = collected([])
+    assert told[("beers_bridge_calls_waiting",)] == 2
+    assert told[("beers_bridge_batches_in_flight",)] == 4
+    assert told[("beers_bridge_calls_in_progress",)] == 9
+    refused = {key[1]: value for key, value in told.items() if key[0] == "beers_bridge_calls_refused_total"}
+    assert refused == dict.fromkeys(REASONS, 0) | {"waiting": 3, "breaker": 5, "client_rate": 8}
+    limits = {key[1]: value for key, value in told.items() if key[0] == "beers_bridge_limit"}
+    assert limits == {"calls": 13, "waiting": 14, "watches": 15}
+    assert told[("beers_broker_up", "calls")] == told[("beers_bridge_serving",)] == 1
+    assert told[("beers_broker_reconnects_total", "calls")] == 6
+    assert told[("beers_bridge_watchers",)] == 10
+    assert told[("beers_bridge_feed_lag_events",)] == 11
+    assert told[("beers_bridge_watch_events_total",)] == 12
+    assert told[("beers_log_head_position",)] == 61
+    assert told[("beers_bridge_breaker_open",)] == 0
+    assert not [key for key, value in told.items() if key[0] == "beers_bridge_missing" and value]
+
+
+@pytest.mark.parametrize(
+    ("positions", "lag", "catching_up"), [([], 0, 0), ([50, 50], 0, 0), ([50, 30, 42], 20, 0), ([29, 7, 30, 50], 43, 2)]
+)
+def test_the_lag_of_watchers_is_that_of_the_last_one(positions: list[int], lag: int, catching_up: int) -> None:
+    told = collected(positions)
+    assert told[("beers_bridge_watch_lag_events",)] == lag
+    assert told[("beers_bridge_watchers_catching_up",)] == catching_up
+
+
+@pytest.mark.parametrize("absence", Absence)
+def test_a_bridge_that_misses_something_says_what_and_does_not_serve(absence: Absence) -> None:
+    told = collected([], absence)
+    assert [key[1] for key, value in told.items() if key[0] == "beers_bridge_missing" and value] == [PARTS[absence]]
+    assert told[("beers_broker_up", "calls")] == told[("beers_bridge_serving",)] == 0
+    assert told[("beers_bridge_breaker_open",)] == 1
 
 
 async def test_without_a_port_nothing_is_measured() -> None:

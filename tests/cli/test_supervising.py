@@ -17,7 +17,7 @@ from beers_cli import processes, supervisor
 from beers_cli.failure import Failure
 from beers_cli.parts import Program
 from beers_cli.supervisor import Supervisor
-from beers_cli.up import check_broker, metrics_ports, numbered, reachable
+from beers_cli.up import check_broker, metrics_ports, numbered, reachable, say_what_next
 from beers_runtime.configuration import ConfigurationError
 from tests.cli.conftest import Run
 
@@ -293,8 +293,22 @@ def test_each_part_gets_a_port_of_its_own_for_its_metrics_if_there_are_any() -> 
     assert metrics_ports({"METRICS_PORT": None}, names) == {}
     ports = metrics_ports({"METRICS_PORT": 9464}, names)
     assert {name: address.port for name, address in ports.items()} == dict(zip(names, (9464, 9465, 9466), strict=True))
-    with pytest.raises(ConfigurationError, match="METRICS_PORT must be a whole number from 1 to 65535, got 65536"):
+    with pytest.raises(ConfigurationError, match="METRICS_PORT must be a whole number from 0 to 65535, got 65536"):
         metrics_ports({"METRICS_PORT": 65_534}, names)
+
+
+def test_who_has_metrics_is_told_how_to_look_at_them() -> None:
+    said: list[str] = []
+    metrics = metrics_ports({"METRICS_PORT": 9470}, ["service", "bridge"])
+    say_what_next("127.0.0.1:8000", "amqp://localhost", metrics, said.append)
+    assert said[:2] == [
+        "metrics of service on http://127.0.0.1:9470/metrics",
+        "metrics of bridge on http://127.0.0.1:9471/metrics",
+    ]
+    assert "  METRICS_PORT=9470 beers top" in said
+    said.clear()
+    say_what_next("127.0.0.1:8000", "amqp://localhost", {}, said.append)
+    assert not [line for line in said if "beers top" in line]
 
 
 def test_a_port_for_metrics_that_is_taken_is_an_error(tmp_path: Path) -> None:

@@ -218,6 +218,14 @@ def test_once_as_json_has_the_rates_of_the_interval_and_those_who_are_away(serve
     ]
 
 
+@pytest.mark.parametrize("form", [["--json"], []])
+def test_once_fails_if_every_process_is_away(form: list[str]) -> None:
+    away = ["--metrics", f"127.0.0.1:{processes.free_port()}", "--metrics", f"127.0.0.1:{processes.free_port()}"]
+    done = CliRunner().invoke(application, ["top", *away, "--once", "--interval", "0.1", *form])
+    assert done.exit_code == 1
+    assert done.output.count("connection refused") == 2
+
+
 def test_it_goes_on_while_a_process_is_away_until_ctrl_c_and_ends_without_a_traceback(serve: Serve) -> None:
     answers = iter([200, 200, 503, 200])
     tell = growing(50)

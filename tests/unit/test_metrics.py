@@ -1,11 +1,15 @@
 """What each number of the service means, and how it is told."""
 
 import socket
+import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import structlog
@@ -17,9 +21,9 @@ from beers_runtime.configuration import Address, ConfigurationError, metrics_add
 from beers_runtime.metrics import DURATIONS, Exporter, Histogram, gauge, registry_of
 from beers_service.calls import Calls
 from beers_service.methods import Call
-from beers_service.metrics import Measures, ServiceMetrics
+from beers_service.metrics import Core, Measures, ServiceMetrics
 from beers_service.store.memory import MemoryStore
-from beers_service.writer import Writer
+from beers_service.writer import WAITING, Writer
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
@@ -27,6 +31,11 @@ TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 def samples(families: Any) -> dict[tuple[str, ...], float]:
     """Return the values by the name of the sample and the values of its labels."""
     return {(each.name, *each.labels.values()): each.value for family in families for each in family.samples}
+
+
+def counted(told: dict[tuple[str, ...], float], name: str) -> dict[str, float]:
+    """Return what is not 0 of *name*, by the value of its label."""
+    return {key[1]: value for key, value in told.items() if key[0] == name and value}
 
 
 class Service:
@@ -125,6 +134,70 @@ def test_a_service_that_waits_for_its_store_says_that_there_is_none() -> None:
     assert not [name for name in told if name[0] in {"beers_relay_lag_events", "beers_log_head_position"}]
 
 
+def busy_service(now: float, *, broker: bool = True, **relay: object) -> dict[tuple[str, ...], float]:
+    """Return what a service tells apart from what it measures; each number of its parts is another one."""
+    writer = SimpleNamespace(head=60, waiting=7, failed={"error": 8})
+    leading = {
+        "store_up": True,
+        "leading": True,
+        "position": 40,
+        "head": 50,
+        "oldest": int((now - 30) * 1e6),
+        "published": 9,
+        "failures": {"broker": 10},
+    }
+    publisher = SimpleNamespace(connected=broker, connections=4)
+    consumer = SimpleNamespace(
+        loop=SimpleNamespace(consuming=broker, connections=3), rejected={"malformed": 11}, answers_lost=12
+    )
+    metrics = ServiceMetrics(Measures(lambda _method: False), cast("Any", consumer), workers=64, working=lambda: 6)
+    parts: tuple[Any, ...] = (writer, SimpleNamespace(**leading | relay), publisher)
+    metrics.core = Core(*parts)
+    return samples(metrics.collect())
+
+
+def test_a_service_tells_what_its_parts_know() -> None:
+    now = time.time()
+    told = busy_service(now)
+    assert told[("beers_service_messages_in_progress",)] == 6
+    assert told[("beers_service_limit", "workers")] == 64
+    assert told[("beers_service_limit", "waiting")] == WAITING
+    assert told[("beers_service_commands_waiting",)] == 7
+    assert counted(told, "beers_service_commits_failed_total") == {"error": 8}
+    assert told[("beers_relay_events_published_total",)] == 9
+    assert counted(told, "beers_relay_failures_total") == {"broker": 10}
+    assert counted(told, "beers_service_messages_rejected_total") == {"malformed": 11}
+    assert told[("beers_service_answers_lost_total",)] == 12
+    assert counted(told, "beers_broker_up") == {"calls": 1, "relay": 1}
+    assert counted(told, "beers_broker_reconnects_total") == {"calls": 2, "relay": 3}
+    assert told[("beers_store_up",)] == told[("beers_relay_leader",)] == 1
+    # The relay has read less of the log than the writer has appended.
+    assert told[("beers_log_head_position",)] == 60
+    assert told[("beers_relay_position",)] == 40
+    assert told[("beers_relay_lag_events",)] == 20
+    assert 30 <= told[("beers_relay_lag_seconds",)] < 40
+
+
+def test_a_broker_that_went_away_is_told_of_each_connection() -> None:
+    told = busy_service(time.time(), broker=False)
+    assert (told[("beers_broker_up", "calls")], told[("beers_broker_up", "relay")]) == (0, 0)
+
+
+def test_a_relay_that_has_told_everything_does_not_lag() -> None:
+    told = busy_service(time.time(), position=70, head=70, oldest=None)
+    assert told[("beers_log_head_position",)] == 70
+    assert told[("beers_relay_lag_events",)] == told[("beers_relay_lag_seconds",)] == 0
+
+
+def test_a_store_that_went_away_is_told_and_who_does_not_lead_knows_no_lag() -> None:
+    told = busy_service(time.time(), store_up=False, leading=False)
+    assert told[("beers_store_up",)] == told[("beers_relay_leader",)] == 0
+    assert told[("beers_log_head_position",)] == 60
+    assert counted(told, "beers_broker_up") == {"calls": 1}
+    for name in ("beers_relay_position", "beers_relay_lag_events", "beers_relay_lag_seconds"):
+        assert (name,) not in told
+
+
 def test_a_value_on_a_bound_lies_in_the_bucket_below_it_and_buckets_add_up() -> None:
     histogram = Histogram("h", "", (1.0, 2.0), ("kind",))
     for value in (0.5, 1.0, 1.5, 9.0):
@@ -149,19 +222,77 @@ def test_the_latest_call_of_a_bucket_that_was_traced_is_its_exemplar() -> None:
 
 
 class Answering(Collector):
+    def __init__(self, documentation: str = "") -> None:
+        self._documentation = documentation
+
     def collect(self) -> list[Metric]:
-        return [gauge("beers_answer", "", 42), Histogram("beers_h", "", DURATIONS).family()]
+        return [gauge("beers_answer", self._documentation, 42), Histogram("beers_h", "", DURATIONS).family()]
 
 
-def test_prometheus_is_answered_also_while_somebody_says_nothing() -> None:
+@contextmanager
+def exporting(collector: Collector) -> Iterator[Address]:
+    address = Address("127.0.0.1", processes.free_port())
+    exporter = Exporter(registry_of("test", collector), address, structlog.get_logger())
+    try:
+        yield address
+    finally:
+        exporter.stop()
+
+
+def scraped(address: Address) -> str:
+    """Return what is answered within two seconds."""
+    began = time.monotonic()
+    with urllib.request.urlopen(f"http://127.0.0.1:{address.port}/metrics", timeout=2) as response:
+        text: str = response.read().decode()
+    assert time.monotonic() - began < 2
+    return text
+
+
+def connected(address: Address, said: bytes, number: int = 1) -> list[socket.socket]:
+    """Return connections of those who have *said* something."""
+    sockets = [socket.create_connection(address, timeout=5) for _ in range(number)]
+    for each in sockets:
+        each.sendall(said)
+    return sockets
+
+
+def test_prometheus_is_answered_while_many_say_nothing_and_one_asks_a_letter_at_a_time() -> None:
+    done = threading.Event()
+
+    def drip(slow: socket.socket) -> None:
+        with suppress(ConnectionError):
+            while not done.wait(0.2):
+                slow.sendall(b"a")
+
+    with exporting(Answering()) as address, ExitStack() as open_until_the_end:
+        slow, *silent = connected(address, b"GET /metrics HTTP/1.1\r\nX: ") + connected(address, b"", 30)
+        for each in (slow, *silent):
+            open_until_the_end.enter_context(each)
+        dripping = threading.Thread(target=drip, args=(slow,))
+        dripping.start()
+        try:
+            assert "beers_answer 42.0\n" in scraped(address)
+            with suppress(ConnectionError):
+                assert slow.recv(1) == b""  # it was left, although it never was silent for long
+        finally:
+            done.set()
+            dripping.join()
+
+
+def test_prometheus_is_answered_while_others_do_not_read_their_answers(capfd: pytest.CaptureFixture[str]) -> None:
+    question = b"GET /metrics HTTP/1.0\r\n\r\n"
+    with exporting(Answering("x" * 6_000_000)) as address, ExitStack() as open_until_the_end:
+        for each in connected(address, question, 3):
+            open_until_the_end.enter_context(each)
+        assert "beers_answer 42.0\n" in scraped(address)
+    assert capfd.readouterr().err == ""
+
+
+def test_prometheus_is_answered_and_a_port_that_is_taken_is_named() -> None:
     address = Address("127.0.0.1", processes.free_port())
     exporter = Exporter(registry_of("test", Answering()), address, structlog.get_logger())
     try:
-        with socket.create_connection(address):
-            began = time.monotonic()
-            with urllib.request.urlopen(f"http://127.0.0.1:{address.port}/metrics") as response:
-                text = response.read().decode()
-            assert time.monotonic() - began < 5
+        text = scraped(address)
         assert "beers_answer 42.0\n" in text
         assert 'beers_build_info{component="test",' in text
         with pytest.raises(ConfigurationError, match=f"METRICS_PORT={address.port}: .* in use") as refused:
@@ -185,5 +316,5 @@ def test_metrics_are_for_this_machine_unless_a_host_is_given() -> None:
 
 @pytest.mark.parametrize("given", ["many", 65_536, -1, 1.5, True])
 def test_a_malformed_port_is_named(given: object) -> None:
-    with pytest.raises(ConfigurationError, match="METRICS_PORT must be a whole number from 1 to 65535"):
+    with pytest.raises(ConfigurationError, match="METRICS_PORT must be a whole number from 0 to 65535"):
         metrics_address({"METRICS_PORT": given})
