@@ -163,6 +163,11 @@ def test_a_process_has_the_name_that_it_is_given_else_its_own() -> None:
     assert read(OTEL_RESOURCE_ATTRIBUTES="service.name=b", OTEL_SERVICE_NAME="c").resource["service.name"] == "c"
 
 
+def test_what_the_collector_is_told_may_be_whatever_http_can_carry() -> None:
+    headers = read(OTEL_EXPORTER_OTLP_HEADERS="Authorization=Bearer%20a.b-c%3D, x_key=,x-city=K%C3%B6ln").headers
+    assert headers == {"Authorization": "Bearer a.b-c=", "x_key": "", "x-city": "Köln"}
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -171,7 +176,13 @@ def test_a_process_has_the_name_that_it_is_given_else_its_own() -> None:
         ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "grpc://collector"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "s3cret"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "x-key=s3cret%0Ab"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "x-key=%20s3cret"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "x-key=s3cret%FF"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "bad name=s3cret"),
         ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/nowhere.pem"),
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/dev/null"),
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", __file__),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", 0),
         ("OTEL_TRACES_SAMPLER", "sometimes"),
         ("OTEL_TRACES_SAMPLER_ARG", 1.5),
