@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import grpc
 
-from beers_runtime.tracing import is_traceparent
+from beers_runtime.tracing import as_version_00, is_traceparent
 
 
 class _Details(NamedTuple):
@@ -30,7 +30,7 @@ class Metadata(
 
     def __init__(self, token: Callable[[], str] | None) -> None:
         self._token = token
-        given = os.environ.get("TRACEPARENT", "")
+        given = as_version_00(os.environ.get("TRACEPARENT", ""))
         self._always = [("traceparent", given)] if is_traceparent(given) else []
 
     def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:

@@ -20,6 +20,7 @@ from opentelemetry.sdk.version import __version__ as sdk_version
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 from structlog.typing import FilteringBoundLogger
 
+from beers_runtime.bounded_http import bounded_session
 from beers_runtime.tracing import Attributes, Kind, Span
 from beers_runtime.tracing_settings import TracingSettings
 
@@ -57,6 +58,7 @@ class Collector:
                 headers=settings.headers,
                 certificate_file=settings.certificate or None,
                 timeout=settings.timeout,
+                session=bounded_session(),
             ),
             settings.queue,
             logger,

@@ -15,6 +15,8 @@ Kind = Literal["server", "client", "producer", "consumer"]
 Attributes = Mapping[str, str | int]
 
 _TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
+# Whatever a later version adds stands behind what version 00 has.
+_LATER = re.compile(r"(?!00|ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
 _LENGTH: Final = 55
 _ODD: Final = frozenset("13579bdf")  # of the flags in hexadecimal the last bit says sampled
 _IDS: Final = 1 << 64
@@ -149,6 +151,12 @@ def is_sampled(traceparent: str) -> bool:
 def is_traceparent(text: str) -> bool:
     """Tell whether *text* is a trace context of version 00."""
     return _TRACEPARENT.fullmatch(text) is not None
+
+
+def as_version_00(text: str) -> str:
+    """Return *text* or, if it is a trace context of a later version, what version 00 knows of it."""
+    found = None if text.startswith("00-") else _LATER.fullmatch(text)
+    return text if found is None else f"00-{found[1]}-{found[2]}-{int(found[3], 16) & 1:02x}"
 
 
 def ids(traceparent: str | None) -> Mapping[str, str]:

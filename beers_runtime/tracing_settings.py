@@ -1,10 +1,11 @@
 """What can be configured of traces, by the names that OpenTelemetry gives it in all languages."""
 
 import os
+import re
 import socket
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
@@ -43,6 +44,11 @@ _DEFAULTS: Final[Mapping[str, object]] = {
     "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": 128,
     "OTEL_SDK_DISABLED": False,
 }
+
+
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE: Final = re.compile(r"([\x21-\x7e\x80-\xff]([\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?")
+"""As RFC 9110 has them (token, field-value)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +111,8 @@ def tracing_settings(config: Mapping[str, object], service: str) -> TracingSetti
     part = os.environ.get("BEERS_PART") or service
     return TracingSettings(
         url=url,
-        headers=_pairs(values, "OTEL_EXPORTER_OTLP_HEADERS"),
-        certificate=_readable(values, "OTEL_EXPORTER_OTLP_CERTIFICATE"),
+        headers=_headers(values, "OTEL_EXPORTER_OTLP_HEADERS"),
+        certificate=_authorities(values, "OTEL_EXPORTER_OTLP_CERTIFICATE"),
         timeout=configuration.integer(values, "OTEL_EXPORTER_OTLP_TIMEOUT", 1, 600_000) / 1000,
         resource={
             "service.namespace": "beers",
@@ -171,11 +177,23 @@ def _pairs(values: Mapping[str, object], name: str) -> dict[str, str]:
     return pairs
 
 
-def _readable(values: Mapping[str, object], name: str) -> str:
+def _headers(values: Mapping[str, object], name: str) -> dict[str, str]:
+    headers = _pairs(values, name)
+    # Nor here what was given, see above.
+    if not all(map(_HEADER_NAME.fullmatch, headers)):
+        raise ConfigurationError(f"{name}: a key in it cannot be the name of an HTTP header")
+    if not all(map(_HEADER_VALUE.fullmatch, headers.values())):
+        raise ConfigurationError(f"{name}: a value in it has characters that an HTTP header cannot have")
+    return headers
+
+
+def _authorities(values: Mapping[str, object], name: str) -> str:
     given = _text(values, name)
     if given:
         try:
-            Path(given).read_bytes()
+            ssl.create_default_context(cafile=given)
+        except ssl.SSLError as error:
+            raise ConfigurationError(f"{name} must name a PEM file with certificates, what it names is none") from error
         except OSError as error:
-            raise ConfigurationError(f"{name}: cannot read {given}: {error.strerror}") from error
+            raise ConfigurationError(f"{name}: the file that it names cannot be read: {error.strerror}") from error
     return given

@@ -4,7 +4,6 @@ import hashlib
 import inspect
 import json
 import math
-import re
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,12 +11,12 @@ from typing import Any
 import orjson
 from nameko.exceptions import IncorrectSignature, MalformedRequest
 
+from beers_runtime.tracing import as_version_00, is_traceparent
 from beers_service.unreadable import MARK
 
 CONTENT_TYPE = "application/json"
 HEADER_PREFIX = "nameko."
 
-_TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _UNIQUE_LENGTH = 16
 _IDENTIFIER_LENGTH = 128
 
@@ -136,9 +135,12 @@ def context(message: Message, reply_to: str) -> dict[str, Any]:
 
 
 def traceparent_of(carrier: Mapping[str, Any]) -> str | None:
-    """Return the trace context (W3C, version 00) that *carrier* holds; what is malformed counts as none."""
+    """Return the trace context (W3C) that *carrier* holds, in version 00; what is malformed counts as none."""
     value = carrier.get("traceparent")
-    return value if isinstance(value, str) and _TRACEPARENT.fullmatch(value) else None
+    if not isinstance(value, str):
+        return None
+    known = as_version_00(value)
+    return known if is_traceparent(known) else None
 
 
 def _call_id(reply_to: str, correlation_id: object) -> str:

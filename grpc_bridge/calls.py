@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 import grpc
 from google.protobuf.message import Message
 
+from beers_runtime.tracing import as_version_00
 from grpc_bridge import auth, errors
 from grpc_bridge.auth import WRITE, Door
 from grpc_bridge.errors import CallFailed
@@ -340,8 +341,8 @@ class Reception:
         for key, value in metadata:
             if key == CORRELATION_ID and is_acceptable(value):
                 correlation_id = str(value)
-            elif key == TRACEPARENT and is_acceptable(value):
-                traceparent = str(value)
+            elif key == TRACEPARENT and isinstance(value, str) and is_acceptable(known := as_version_00(value)):
+                traceparent = known
             elif key == ATTEMPTS:
                 again = True
         deadline = self._deadline(context, default_deadline)

@@ -28,9 +28,9 @@ class Span:
 
 
 class Collector:
-    """Keeps what it gets; `url` is where."""
+    """Keeps what it gets; `url` is where, at *port* or, with 0, at one that is free."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         self.spans: list[Span] = []
         collector = self
 
@@ -46,7 +46,7 @@ class Collector:
             def log_message(self, *_arguments: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
         self._thread.start()

@@ -71,6 +71,19 @@ async def test_calls_that_share_a_message_say_with_how_many(amqp_uri: str) -> No
     assert together == [None, 3, 3, 3]
 
 
+async def test_a_trace_context_of_a_later_version_goes_on_as_one_of_version_00(amqp_uri: str) -> None:
+    trace, parent = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+    with collecting() as collector:
+        settings = tracing(collector, "parentbased_always_off")
+        async with scripted_service(amqp_uri) as service, running_bridge(amqp_uri, tracing=settings) as running:
+            await running.beers.GetBeer(GET, metadata=[("traceparent", f"01-{trace}-{parent}-01")])
+            await running.beers.GetBeer(GET, metadata=[("traceparent", f"cc-{trace}-{parent}-02-{'x' * 200}")])
+        given, unsampled = (call["traceparent"] for call in service.calls)
+    call, send = sorted(collector.spans, key=lambda span: span.kind, reverse=True)
+    assert (call.trace_id, call.parent_id) == (trace, parent)
+    assert (given, unsampled) == (f"00-{trace}-{send.span_id}-01", f"00-{trace}-{parent}-00")
+
+
 async def test_what_is_not_sampled_is_handed_on_as_it_came(amqp_uri: str) -> None:
     given = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"
     with collecting() as collector:

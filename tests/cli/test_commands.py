@@ -374,6 +374,7 @@ def test_a_trace_of_the_environment_goes_on_in_every_call_and_what_is_none_goes_
     trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
     monkeypatch.setenv("TRACEPARENT", trace)
     assert beers("add", "Jever").status == 0
+    monkeypatch.setenv("TRACEPARENT", f"01{trace[2:]}-of-a-later-version")
     assert beers("watch", "--from", "beginning", "--until-caught-up").status == 0
     assert set(service.traceparents) == {trace}
     assert len(service.traceparents) == 2

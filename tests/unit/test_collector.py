@@ -88,6 +88,13 @@ def test_spans_that_still_wait_at_the_end_count_as_lost() -> None:
     assert scene.lost == [2]
 
 
+def test_a_provider_of_credentials_that_the_library_would_ask_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_PYTHON_EXPORTER_OTLP_HTTP_TRACES_CREDENTIAL_PROVIDER", "nobody")
+    monkeypatch.setenv("OTEL_PYTHON_EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER", "nobody")
+    logger = structlog.wrap_logger(structlog.testing.CapturingLogger(), processors=[])
+    start(tracing_settings({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}, "beers"), logger).close(1.0)
+
+
 def test_a_span_arrives_as_it_was() -> None:
     logger = structlog.wrap_logger(structlog.testing.CapturingLogger(), processors=[])
     with collecting() as receiver:

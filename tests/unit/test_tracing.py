@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from beers_runtime.configuration import ConfigurationError
-from beers_runtime.tracing import OFF, Span, Tracing, ids, is_traceparent
+from beers_runtime.tracing import OFF, Span, Tracing, as_version_00, ids, is_traceparent
 from beers_runtime.tracing_settings import TracingSettings, tracing_settings
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -87,6 +87,34 @@ def test_what_is_no_trace_context_decides_nothing_and_is_no_parent(malformed: st
     assert not is_traceparent(malformed)
 
 
+@pytest.mark.parametrize("rest", ["", "-", "-what the future brings", "-" + "x" * 1000])
+def test_of_a_later_version_that_is_read_which_version_00_knows(rest: str) -> None:
+    for version in ("01", "cc", "fe"):
+        for flags, known in (("01", "01"), ("03", "01"), ("00", "00"), ("fe", "00")):
+            assert as_version_00(f"{version}-{TRACE}-{PARENT}-{flags}{rest}") == f"00-{TRACE}-{PARENT}-{known}"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "",
+        "nonsense",
+        f"00-{TRACE}-{PARENT}-03",
+        f"00-{TRACE}-{PARENT}-01-more",
+        f"ff-{TRACE}-{PARENT}-01",
+        f"0A-{TRACE}-{PARENT}-01",
+        f"01-{TRACE}-{PARENT}-01more",
+        f"01-{TRACE}-{PARENT}-1",
+        f"01-{TRACE}-{PARENT}",
+        f"01-{'0' * 32}-{PARENT}-01",
+        f"01-{TRACE}-{'0' * 16}-01",
+        f"01-{TRACE.upper()}-{PARENT}-01",
+    ],
+)
+def test_what_is_of_no_later_version_stays_as_it_is(given: str) -> None:
+    assert as_version_00(given) == given
+
+
 def test_nobody_joins_a_trace_that_is_not_sampled_or_none() -> None:
     assert Tracing(nowhere).join(UNSAMPLED) is None
     assert Tracing(nowhere).join(None) is None
@@ -163,6 +191,11 @@ def test_a_process_has_the_name_that_it_is_given_else_its_own() -> None:
     assert read(OTEL_RESOURCE_ATTRIBUTES="service.name=b", OTEL_SERVICE_NAME="c").resource["service.name"] == "c"
 
 
+def test_what_the_collector_is_told_may_be_whatever_http_can_carry() -> None:
+    headers = read(OTEL_EXPORTER_OTLP_HEADERS="Authorization=Bearer%20a.b-c%3D, x_key=,x-city=K%C3%B6ln").headers
+    assert headers == {"Authorization": "Bearer a.b-c=", "x_key": "", "x-city": "Köln"}
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -171,7 +204,13 @@ def test_a_process_has_the_name_that_it_is_given_else_its_own() -> None:
         ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "grpc://collector"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "s3cret"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "x-key=s3cret%0Ab"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "x-key=%20s3cret"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "x-key=s3cret%FF"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "bad name=s3cret"),
         ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/nowhere.pem"),
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/dev/null"),
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", __file__),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", 0),
         ("OTEL_TRACES_SAMPLER", "sometimes"),
         ("OTEL_TRACES_SAMPLER_ARG", 1.5),
