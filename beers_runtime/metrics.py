@@ -256,7 +256,7 @@ class _Server(ThreadingMixIn, WSGIServer):
             for oldest in list(self._asking)[:1]:
                 self._leave(self._asking, oldest)
             while not self._places.acquire(timeout=_PATIENCE / 10):
-                self.service_actions()
+                self._leave_slow(_PATIENCE)  # they keep others out now
         self._asking[request] = time.monotonic()
         super().process_request(request, client_address)
 
@@ -269,11 +269,7 @@ class _Server(ThreadingMixIn, WSGIServer):
 
     def service_actions(self) -> None:
         """Leave those who take too long; called twice a second, and whenever somebody connects."""
-        now = time.monotonic()
-        for connected, patience in ((self._asking, _PATIENCE), (self._answered, _ANSWER)):
-            for request, since in connected.copy().items():
-                if now - since > patience:
-                    self._leave(connected, request)
+        self._leave_slow(_ANSWER)
 
     def shutdown_request(self, request: Any) -> None:
         """Close the connection, and let another one in."""
@@ -281,6 +277,13 @@ class _Server(ThreadingMixIn, WSGIServer):
         self._answered.pop(request, None)
         super().shutdown_request(request)
         self._places.release()
+
+    def _leave_slow(self, answer: float) -> None:
+        now = time.monotonic()
+        for connected, patience in ((self._asking, _PATIENCE), (self._answered, answer)):
+            for request, since in connected.copy().items():
+                if now - since > patience:
+                    self._leave(connected, request)
 
     def _leave(self, connected: dict[socket, float], request: socket) -> None:
         if connected.pop(request, None) is not None:
