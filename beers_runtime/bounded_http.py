@@ -29,7 +29,8 @@ _ANSWER: Final = 16 * 1024
 def bounded_session() -> Session:
     """Return a session of requests whose exchanges last as long as their timeout at most, to connect included.
 
-    The body of an answer is not kept. Neither proxies nor ``.netrc`` are asked. One thread at a time may use it.
+    Only how long it takes to look a name up is left to the system. It is for one server, and for one thread at a time.
+    The body of an answer is not kept. Neither proxies nor ``.netrc`` are asked.
     """
     session = Session()
     session.trust_env = False
@@ -122,16 +123,15 @@ class _Bounded(BaseAdapter):
     def _exchange(
         self, request: PreparedRequest, verify: object, cert: str | bytes | tuple[str, str] | None
     ) -> http.client.HTTPResponse:
-        if self._connection is None:
-            self._connection = self._connect(request.url or "", verify, cert)
-        self._connection.sock.settimeout(self._left())
+        connection = self._connection or self._connect(request.url or "", verify, cert)
+        connection.sock.settimeout(self._left())
         if not isinstance(request.body, bytes):
             raise TypeError("only bytes can be sent")
-        self._connection.request(request.method or "", request.path_url, request.body, dict(request.headers))
-        with self._connection.getresponse() as answer:
+        connection.request(request.method or "", request.path_url, request.body, dict(request.headers))
+        with connection.getresponse() as answer:
             answer.read(_ANSWER)
             if not answer.isclosed():
-                self._connection.close()
+                connection.close()
         return answer
 
     def _connect(
@@ -139,33 +139,29 @@ class _Bounded(BaseAdapter):
     ) -> http.client.HTTPConnection:
         parts = urlsplit(url)
         host = parts.hostname or ""
-        connection: http.client.HTTPConnection
         if parts.scheme == "https":
             context = ssl.create_default_context(cafile=verify if isinstance(verify, str) else None)
             if cert is not None:
                 context.load_cert_chain(*((cert,) if isinstance(cert, str | bytes) else cert))
-            connection = http.client.HTTPSConnection(host, parts.port, context=context)
-            connection.sock = context.wrap_socket(
-                self._reach(host, connection.port), server_hostname=host, do_handshake_on_connect=False
-            )
-            try:
-                connection.sock.do_handshake()
-            except BaseException:
-                connection.close()
-                raise
+            self._connection = http.client.HTTPSConnection(host, parts.port, context=context)
+            reached = self._reach(host, self._connection.port)
+            encrypted = context.wrap_socket(reached, server_hostname=host, do_handshake_on_connect=False)
+            self._connection.sock = encrypted
+            encrypted.do_handshake()
         else:
-            connection = http.client.HTTPConnection(host, parts.port)
-            connection.sock = self._reach(host, connection.port)
-        connection.auto_open = 0
-        return connection
+            self._connection = http.client.HTTPConnection(host, parts.port)
+            self._connection.sock = self._reach(host, self._connection.port)
+        self._connection.auto_open = 0
+        return self._connection
 
     def _reach(self, host: str, port: int) -> socket.socket:
-        """Return a socket that is connected."""
+        """Return a socket that is connected; each address of *host* has an equal part of the time that is left."""
         reason: OSError | None = None
-        for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        for others, (family, kind, protocol, _, address) in zip(reversed(range(len(found))), found, strict=True):
             reached = socket.socket(family, kind, protocol)
             try:
-                reached.settimeout(self._left())
+                reached.settimeout(self._left() / (others + 1))
                 reached.connect(address)
                 reached.settimeout(self._left())
                 reached.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -149,6 +149,21 @@ def test_a_connection_is_used_again_and_made_anew_after_the_other_side_has_close
         assert other.connections == 2
 
 
+def test_an_address_that_does_not_answer_leaves_time_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0), backlog=0) as silent,
+        socket.create_connection(silent.getsockname()),  # for whom alone there is room
+        hostile(lambda connection: connection.sendall(OK)) as other,
+        posting(other.port) as post,
+    ):
+        tcp = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "")
+        addresses = [(*tcp, silent.getsockname()), (*tcp, ("127.0.0.1", other.port))]
+        monkeypatch.setattr("beers_runtime.bounded_http.socket.getaddrinfo", lambda *_arguments, **_more: addresses)
+        begun = time.monotonic()
+        assert post(0.5).status_code == 200
+        assert time.monotonic() - begun > 0.2
+
+
 def test_a_redirect_is_not_followed_and_no_success() -> None:
     redirect = OK.replace(b"200 OK", b"302 Found\r\nLocation: /elsewhere")
     with hostile(lambda connection: connection.sendall(redirect)) as other, posting(other.port) as post:
