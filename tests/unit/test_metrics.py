@@ -266,7 +266,7 @@ def test_prometheus_is_answered_while_many_say_nothing_and_one_asks_a_letter_at_
 
     with exporting(Answering()) as address, ExitStack() as open_until_the_end:
         # The last one: only time makes it go.
-        *silent, slow = connected(address, b"", 30) + connected(address, b"GET /metrics HTTP/1.1\r\nX: ")
+        *silent, slow = connected(address, b"", 60) + connected(address, b"GET /metrics HTTP/1.1\r\nX: ")
         for each in (*silent, slow):
             open_until_the_end.enter_context(each)
         dripping = threading.Thread(target=drip, args=(slow,))
