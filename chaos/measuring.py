@@ -1,6 +1,7 @@
 """What the programs that hold the product to a promise share: the stage, callers beside it, and an end in order."""
 
 import argparse
+import functools
 import shutil
 import signal
 import tempfile
@@ -49,7 +50,8 @@ def standing(cast: Cast, folder: Path) -> Iterator[Stage]:
     with staged(cast, folder, promises.say) as stage:
         for name, part in stage.parts.items():
             if part.role == "bridge":
-                until(lambda name=name: Log(folder, name).count(SERVING) > 0, f"{name} serves")  # type: ignore[misc]
+                log = Log(folder, name)
+                until(functools.partial(log.count, SERVING), f"{name} serves")
         yield stage
 
 
@@ -119,8 +121,8 @@ def calling(folder: Path, stage: Stage, *arguments: object, seed: str = "0") -> 
         callers.close()
 
 
-def until(done: Callable[[], bool], what: str, patience: float = START_PATIENCE) -> None:
-    """Wait until *done* says so.
+def until(done: Callable[[], object], what: str, patience: float = START_PATIENCE) -> None:
+    """Wait until *done* returns something true.
 
     Raises:
         RuntimeError: If it does not for *patience* seconds.
