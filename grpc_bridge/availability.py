@@ -91,8 +91,15 @@ class Availability:
         if self.absence in (Absence.ANSWERS, Absence.STORE, None):
             self._become(None if store else Absence.STORE, now)
 
-    def tick(self, now: float) -> None:
-        """Draw the conclusions from what has not happened."""
+    def tick(self, now: float, late: float = 0.0) -> None:
+        """Draw the conclusions from what has not happened.
+
+        Args:
+            now: The present time.
+            late: How many seconds later this came than it was due. A bridge that was busy for as long has not listened
+                either, so they are not silence.
+        """
+        self._last_answer = min(now, self._last_answer + late)
         if self.absence in (None, Absence.STORE) and now - self._last_answer > self._patience.silence:
             self._become(Absence.ANSWERS, now)
         if not self.refusing and self.absence is not None and now >= self._refuse_at(self.absence):

@@ -27,9 +27,14 @@ class Prober:
     async def run(self) -> None:
         """Probe at once after connecting, then at every interval, until cancelled."""
         while True:
+            next_at = self._clock() + self._interval
             if await self._is_connected():
                 await self._probe()
-            self._availability.tick(self._clock())
+            now = self._clock()
+            due = max(now, next_at)
+            await asyncio.sleep(due - now)
+            now = self._clock()
+            self._availability.tick(now, late=max(0.0, now - due))
 
     async def _is_connected(self) -> bool:
         """Wait for a connection, but no longer than an interval: absence has to be noticed as well."""
@@ -40,7 +45,6 @@ class Prober:
             return False
 
     async def _probe(self) -> None:
-        next_at = self._clock() + self._interval
         instances = await self._bus.count_instances()
         if instances is not None:
             self._availability.counted(instances, self._clock())
@@ -49,4 +53,3 @@ class Prober:
             ping = asyncio.get_running_loop().create_task(self._bus.ping(self._patience))
             self._pings.add(ping)
             ping.add_done_callback(self._pings.discard)
-        await asyncio.sleep(max(0.0, next_at - self._clock()))

@@ -47,6 +47,15 @@ def test_the_last_instance_leaving_is_told_at_once_and_calls_are_refused_soon() 
     assert availability.failure().name == "ServiceUnavailable"
 
 
+def test_time_in_which_the_bridge_was_too_busy_to_listen_is_not_silence() -> None:
+    availability = serving()
+    availability.tick(2)
+    availability.tick(8, late=5)
+    assert availability.absence is None
+    availability.tick(8.1)
+    assert availability.absence is Absence.ANSWERS
+
+
 def test_after_the_broker_came_back_the_service_has_time_to_find_it() -> None:
     availability = serving()
     availability.disconnected(10)

@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 import pytest
 
+from grpc_bridge.availability import Patience
 from grpc_bridge.batching import Batch, Batcher, Call, Limits
 from grpc_bridge.errors import CallFailed
 from grpc_bridge.proto.beers.v1 import beers_pb2 as v1
@@ -201,7 +202,7 @@ async def test_a_burst_of_calls_is_answered_by_us_each_one(amqp_uri: str) -> Non
     """By itself gRPC refuses what comes at once beyond 1,000, without a word of when to try again."""
     async with (
         scripted_service(amqp_uri),
-        running_bridge(amqp_uri, max_calls=1800, max_waiting=5000, max_streams=400) as running,
+        running_bridge(amqp_uri, Patience(), max_calls=1800, max_waiting=5000, max_streams=400) as running,
         AsyncExitStack() as channels,
     ):
         options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0)]

@@ -159,6 +159,15 @@ async def test_a_service_that_listens_and_never_answers_is_away(amqp_uri: str) -
         await running.until(None)
 
 
+async def test_a_bridge_that_was_too_busy_to_listen_does_not_take_the_service_for_silent(amqp_uri: str) -> None:
+    async with scripted_service(amqp_uri), running_bridge(amqp_uri, Patience(silence=0.3)) as running:
+        told: list[Absence | None] = []
+        running.bridge.availability.on_change(lambda: told.append(running.bridge.availability.absence))
+        time.sleep(1)  # noqa: ASYNC251 - what a loop does that is busy
+        await running.beers.GetBeer(GET)
+        assert told == []
+
+
 async def test_a_service_without_its_store_does_not_serve_but_is_asked(amqp_uri: str) -> None:
     async with scripted_service(amqp_uri) as service, running_bridge(amqp_uri) as running:
         service.store_away = True
