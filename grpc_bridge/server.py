@@ -4,6 +4,7 @@ import asyncio
 import errno
 import socket
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any
 
 import grpc
@@ -22,6 +23,7 @@ from grpc_bridge.discovery import ConsulRegistry, NoRegistry, Registry
 from grpc_bridge.errors import CallFailed
 from grpc_bridge.feed import Feed
 from grpc_bridge.health import Health
+from grpc_bridge.intake import FindHandler, Intake
 from grpc_bridge.journal import Journal
 from grpc_bridge.metrics import BridgeMetrics, Measures
 from grpc_bridge.probing import Prober
@@ -217,35 +219,33 @@ class Bridge:
         )
         self._exporter = Exporter(registry_of("bridge", metrics), self._settings.metrics, self._logger)
 
-    def _make_server(self) -> grpc.aio.Server:
+    def _make_server(self) -> Intake:
         settings, reception = self._settings, self._reception
         unheard = max(_FEWEST_UNHEARD, _UNHEARD * settings.max_calls)
-        server = grpc.aio.server(
-            options=[
-                ("grpc.so_reuseport", int(settings.reuse_port)),
-                # What a client has beyond that waits with the client, and not in our memory before what others send.
-                ("grpc.max_concurrent_streams", settings.max_streams),
-                # It would refuse a call for which the client has just made room: what has ended is counted for a while.
-                ("grpc.http.overload_protection", 0),
-                ("grpc.max_receive_message_length", _LARGEST_REQUEST),
-                ("grpc.max_send_message_length", -1),
-                # gRPC refuses at random between the two, where they differ.
-                ("grpc.max_metadata_size", _LARGEST_METADATA),
-                ("grpc.absolute_max_metadata_size", _LARGEST_METADATA),
-                # Those that we refuse are to get our reason and the time to try again, not gRPC's: by itself it refuses
-                # some of a burst beyond 1,000, and all beyond 3,000.
-                ("grpc.server.max_pending_requests", unheard),
-                ("grpc.server.max_pending_requests_hard_limit", 2 * unheard),
-                # A watch may be silent for long: either side may look whether the other is still there.
-                ("grpc.keepalive_time_ms", _KEEPALIVE * 1000),
-                ("grpc.keepalive_timeout_ms", _KEEPALIVE * 1000),
-                ("grpc.keepalive_permit_without_calls", 1),
-                ("grpc.http2.min_ping_interval_without_data_ms", _KEEPALIVE_ALLOWED * 1000),
-                *_aging(settings),
-                # gRPC would otherwise let a fast client fill ever larger windows: one import alone took 60 MB.
-                ("grpc.http2.bdp_probe", 0),
-            ]
-        )
+        options = [
+            ("grpc.so_reuseport", int(settings.reuse_port)),
+            # What a client has beyond that waits with the client, and not in our memory before what others send.
+            ("grpc.max_concurrent_streams", settings.max_streams),
+            # It would refuse a call for which the client has just made room: what has ended is counted for a while.
+            ("grpc.http.overload_protection", 0),
+            ("grpc.max_receive_message_length", _LARGEST_REQUEST),
+            ("grpc.max_send_message_length", -1),
+            # gRPC refuses at random between the two, where they differ.
+            ("grpc.max_metadata_size", _LARGEST_METADATA),
+            ("grpc.absolute_max_metadata_size", _LARGEST_METADATA),
+            # Those that we refuse are to get our reason and the time to try again, not gRPC's: by itself it refuses
+            # some of a burst beyond 1,000, and all beyond 3,000.
+            ("grpc.server.max_pending_requests", unheard),
+            ("grpc.server.max_pending_requests_hard_limit", 2 * unheard),
+            # A watch may be silent for long: either side may look whether the other is still there.
+            ("grpc.keepalive_time_ms", _KEEPALIVE * 1000),
+            ("grpc.keepalive_timeout_ms", _KEEPALIVE * 1000),
+            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.http2.min_ping_interval_without_data_ms", _KEEPALIVE_ALLOWED * 1000),
+            *_aging(settings),
+            # gRPC would otherwise let a fast client fill ever larger windows: one import alone took 60 MB.
+            ("grpc.http2.bdp_probe", 0),
+        ]
         served: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {
             seed_servicer.SERVICE: seed_servicer.SeedServicer(self._bus).methods(reception),
             health.SERVICE: self._health.methods(),
@@ -255,19 +255,21 @@ class Bridge:
             servicer.SERVICE, beers, lambda: reception.full or self._bus.crowded, reception.refused, self._logger
         )
         others = (grpc.method_handlers_generic_handler(name, methods) for name, methods in served.items())
-        server.add_generic_rpc_handlers([desk, *others])
         door = None if settings.open_reflection else self._door
-        server.add_generic_rpc_handlers(reflection.handlers([servicer.SERVICE, *served], door, READ))
-        return server
+        reflecting = reflection.handlers([servicer.SERVICE, *served], door, READ)
+        taken: dict[str, FindHandler] = {path: partial(desk.handler, path) for path in sorted(desk.unary)}
+        check = served[health.SERVICE]["Check"]
+        taken[f"/{health.SERVICE}/Check"] = lambda: check
+        return Intake(options, [desk, *others, *reflecting], taken)
 
-    def _listen(self, server: grpc.aio.Server) -> int:
+    def _listen(self, intake: Intake) -> int:
         settings = self._settings
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         self._require_free_port()
         try:
             if self._tls is None:
-                return server.add_insecure_port(f"{host}:{self.port}")
-            return server.add_secure_port(f"{host}:{self.port}", self._tls.credentials)
+                return intake.server.add_insecure_port(f"{host}:{self.port}")
+            return intake.server.add_secure_port(f"{host}:{self.port}", self._tls.credentials)
         except RuntimeError as error:
             raise CannotListen(f"cannot listen on {host}:{self.port}") from error
 

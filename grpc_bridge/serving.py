@@ -10,8 +10,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-import grpc
 from structlog.typing import FilteringBoundLogger
+
+from grpc_bridge.intake import Intake
 
 LOOK_EVERY: Final = 0.1
 """Seconds between two looks whether the server still serves."""
@@ -32,8 +33,8 @@ class Serving:
 
     def __init__(
         self,
-        make: Callable[[], grpc.aio.Server],
-        listen: Callable[[grpc.aio.Server], int],
+        make: Callable[[], Intake],
+        listen: Callable[[Intake], int],
         grace: float,
         logger: FilteringBoundLogger,
     ) -> None:
@@ -54,7 +55,7 @@ class Serving:
         """Put another server in the place of one that ends by itself, until cancelled."""
         while True:
             try:
-                await self._server.wait_for_termination(LOOK_EVERY)
+                await self._server.ended(LOOK_EVERY)
             except Exception as error:  # noqa: BLE001 - whatever has ended it, another one is needed
                 # Its traceback is gRPC's, and in the log already.
                 self._logger.warning("the gRPC server ended; another one takes its place", error=type(error).__name__)

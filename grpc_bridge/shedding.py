@@ -27,6 +27,9 @@ class Desk(grpc.GenericRpcHandler):
     What it refuses is in *refused*, as ``unread``.
 
     Streams have limits of their own, and so has the contract whose failures are no statuses; health has none.
+
+    Attributes:
+        unary: The paths of those methods whose calls are of one request and one response.
     """
 
     def __init__(
@@ -38,11 +41,11 @@ class Desk(grpc.GenericRpcHandler):
         logger: FilteringBoundLogger,
     ) -> None:
         self._handlers = {f"/{service}/{name}": handler for name, handler in methods.items()}
-        self._sheds = {
+        self.unary: Final = frozenset(
             path
             for path, handler in self._handlers.items()
             if not (handler.request_streaming or handler.response_streaming)
-        }
+        )
         self._crowded = crowded
         self._logger = logger
         self._refused = refused
@@ -55,9 +58,13 @@ class Desk(grpc.GenericRpcHandler):
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any] | None":
         """Return who is to handle a call; None if it is none of ours."""
         path = handler_call_details.method
-        if path in self._sheds and self._crowded():
+        return self.handler(path) if path in self._handlers else None
+
+    def handler(self, path: str) -> "grpc.RpcMethodHandler[Any, Any]":
+        """Return who is to handle a call that has just come of the method with this *path*."""
+        if path in self.unary and self._crowded():
             return self._refusing
-        return self._handlers.get(path)
+        return self._handlers[path]
 
     async def _refuse(self, _requests: object, context: "grpc.aio.ServicerContext[Any, Any]") -> None:
         if not self._untold:
