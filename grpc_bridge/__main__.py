@@ -16,7 +16,7 @@ from pathlib import Path
 import uvloop
 
 from beers_runtime import configuration, logs
-from grpc_bridge import quiet  # noqa: F401 - before gRPC is loaded
+from grpc_bridge import grpc_environment  # noqa: F401 - before gRPC is loaded
 from grpc_bridge.server import Bridge, CannotListen
 from grpc_bridge.settings import Settings, settings
 
@@ -39,6 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 async def _run(configured: Settings) -> int:
     logger = logs.configure(process="bridge", level=configured.log_level, style=configured.log_format)
+    logs.by_turns(logger, asyncio.get_running_loop().call_soon)
     bridge = Bridge(configured, logger)
     stop = asyncio.Event()
     _stop_on_signals(stop)

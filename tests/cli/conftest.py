@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from beers_cli.__main__ import main
-from grpc_bridge import quiet  # noqa: F401 - the service in this process shares the standard error with what is tested
+from grpc_bridge import grpc_environment  # noqa: F401 - the service in this process shares the standard error with what is tested
 from grpc_bridge.proto.beers.v1 import beers_pb2
 from tests.cli.fake_service import FakeService
 from tests.cli.watching import add
