@@ -67,6 +67,36 @@ def rebuild(*, database_url: DatabaseUrl = "", as_json: AsJson = False) -> None:
         typer.echo(f"{count:,} beers rebuilt from the log.")
 
 
+@commands.command("new-log-id")
+def new_log_id(
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    database_url: DatabaseUrl = "",
+    as_json: AsJson = False,
+) -> None:
+    """Give the log of a store that was restored a new id, before a service uses it.
+
+    It will give the positions of lost events out again, to others: by the id, those who follow it can tell them apart.
+    Refused while a service uses the store.
+    """
+    with _Store(database_url) as store:
+        if not yes:
+            if not sys.stdin.isatty():
+                raise typer.BadParameter("nobody is there to be asked: give --yes to have a new id")
+            where = configuration.without_password(store.url)
+            typer.confirm(f"Give the log in {where} a new id? Its resume tokens end with that.", abort=True)
+        done = store.module.new_log_id(store.url)
+    if as_json:
+        print_json({"before": done.before, "after": done.after, "position": done.position})
+        return
+    typer.echo(
+        f"The log was {done.before}; it is now {done.after}, with the same events up to position {done.position}."
+    )
+    typer.echo("Watchers with a resume token of before are told OUT_OF_RANGE, and begin anew.")
+    typer.echo(f"Subscribers that had come no farther than position {done.position} go on by themselves.")
+    typer.echo("Others end at their start, and say what to do.")
+
+
 @commands.command()
 def replay(
     *,
@@ -146,5 +176,5 @@ class _Store:
         if isinstance(error, StoreUnavailable):
             hint = "Make sure that it runs and can be reached from here, or name another with --database-url."
             raise Failure(f"The store {where} does not answer: {error.args[0]}.", hint) from error
-        if isinstance(error, (configuration.ConfigurationError, BeersError, LookupError)):
+        if isinstance(error, (configuration.ConfigurationError, BeersError, LookupError, self.module.StoreInUse)):
             raise Failure(f"{error} (the store is {where})") from error

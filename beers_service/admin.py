@@ -1,9 +1,10 @@
 """One-off work on the store: bring its schema up to date, check it, fold the beers anew, tell a queue of the past.
 
-None of it needs the service to stop. While `rebuild` runs, commands wait, and those that wait too long are refused
-unharmed.
+Only a new id for the log needs the service to stop. While `rebuild` runs, commands wait, and those that wait too long
+are refused unharmed.
 """
 
+import uuid
 from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -17,8 +18,10 @@ from beers_service.domain.beer import Beer, fold
 from beers_service.publisher import AmqpPublisher
 from beers_service.store import codec, migrations, schema
 from beers_service.store.engine import connect, reading, writing
+from beers_service.store.event_log import SqlEventLog
 from beers_service.store.migrations import Migration
 from beers_service.store.reader import SqlReader
+from beers_service.store.relay_cursor import SqlRelayCursor
 
 Progress = Callable[[int, int], None]
 """Called with how many beers are done and how many there are, unless somebody says otherwise."""
@@ -39,6 +42,19 @@ class Verification:
     events: int
     beers: int
     problems: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class NewLogId:
+    """What a log was called before, what it is called now, and the position of its last event."""
+
+    before: str
+    after: str
+    position: int
+
+
+class StoreInUse(Exception):
+    """A service uses the store. Args: what to do."""
 
 
 def migrate(database_url: str) -> Migration:
@@ -101,6 +117,27 @@ def rebuild(database_url: str, progress: Progress) -> int:
         if problems:
             raise LookupError(problems[0])
     return done
+
+
+def new_log_id(database_url: str) -> NewLogId:
+    """Give the log a new id, since it was restored and will give positions out again that others know already.
+
+    Raises:
+        ConfigurationError: If the URL is malformed or the store is not at the newest revision.
+        StoreInUse: If a service tells the bus of this log: it would go on to do so under the id that it knows.
+        StoreUnavailable: If the store does not answer.
+    """
+    with _opened(database_url) as engine:
+        cursor = SqlRelayCursor(engine)
+        try:
+            # To the end: a service that starts meanwhile may not lead before the id is what it stays.
+            if cursor.lead() is None:
+                raise StoreInUse("a service uses the store; end every one of them first")
+            after = str(uuid.uuid4())
+            before = SqlEventLog(engine).change_id(after)
+        finally:
+            cursor.resign()
+    return NewLogId(before.log_id, after, before.position)
 
 
 def replay(

@@ -93,7 +93,7 @@ class Head:
     """Where the log ends: what the next event follows.
 
     Attributes:
-        log_id: Tells this log from every other one.
+        log_id: Tells this log from every other one, also from the one that it was restored from.
         position: The position of the last event; 0 if there is none.
         last_beer_id: The highest beer id that was given away.
         time: The time of the last event.
@@ -147,6 +147,10 @@ class EventLog(Protocol):
 
     def forget_answers(self, before: datetime, limit: int) -> int:
         """Delete at most *limit* answers from before *before*; return how many they were."""
+        ...
+
+    def change_id(self, log_id: str) -> Head:
+        """Give the log another id, and keep the one that it had; return its head, with the one that it had."""
         ...
 
 
@@ -205,6 +209,10 @@ class BeerReader(Protocol):
 
     def head(self) -> Head:
         """Return where the log ends."""
+        ...
+
+    def former_logs(self) -> dict[str, int]:
+        """Return the ids that the log had before, each with the position of the last event that is of that log too."""
         ...
 
     def beers(self, beer_ids: Collection[int]) -> dict[int, Beer]:

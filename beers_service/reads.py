@@ -173,7 +173,8 @@ class Reads:
 
     def _ping(self) -> Json:
         head = self._reader.head()
-        return {"log_id": head.log_id, "head": head.position, "version": VERSION}
+        former_logs = self._reader.former_logs()
+        return {"log_id": head.log_id, "head": head.position, "version": VERSION, "former_logs": former_logs}
 
     def _require_position(self, position: int) -> Head:
         head = self._reader.head()

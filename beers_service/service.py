@@ -186,5 +186,9 @@ class BeersService:
 
     @rpc(expected_exceptions=BeersError)
     def ping(self) -> Json:
-        """Return ``{"log_id", "head", "version"}``; it fails if the store does."""
+        """Return ``{"log_id", "head", "version", "former_logs"}``; it fails if the store does.
+
+        ``former_logs`` has the ids that the log had before older copies of it were restored, each with the position of
+        the last event that is still there: what came after it under that id is gone.
+        """
         return self.calls.one("ping")

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
-from sqlalchemy import Engine, delete, select
+from sqlalchemy import Engine, delete, insert, select, update
 
 from beers_service.domain.beer import Beer
 from beers_service.ports import Head, StoredAnswer, StoredEvent
@@ -44,6 +44,14 @@ class SqlEventLog:
         )
         with writing(self._engine) as connection:
             return connection.execute(delete(schema.requests).where(schema.requests.c.request_id.in_(old))).rowcount
+
+    def change_id(self, log_id: str) -> Head:
+        """Give the log another id; see `ports.EventLog`."""
+        with writing(self._engine) as connection:
+            head = codec.head_from_row(connection.execute(select(schema.log_head).with_for_update()).one())
+            connection.execute(insert(schema.former_logs).values(log_id=head.log_id, position=head.position))
+            connection.execute(update(schema.log_head).values(log_id=log_id))
+        return head
 
 
 class SqlTransaction:

@@ -18,6 +18,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._head = Head(str(uuid.uuid4()), 0, 0, datetime(1970, 1, 1, tzinfo=UTC))
+        self._former_logs: dict[str, int] = {}
         self._events: list[StoredEvent] = []
         self._beers: dict[int, Beer] = {}
         self._answers: dict[str, tuple[StoredAnswer, datetime]] = {}
@@ -45,10 +46,23 @@ class MemoryStore:
                 del self._answers[request_id]
             return len(old)
 
+    def change_id(self, log_id: str) -> Head:
+        """Give the log another id; see `ports.EventLog`."""
+        with self._lock:
+            before = self._head
+            self._former_logs[before.log_id] = before.position
+            self._head = replace(before, log_id=log_id)
+            return before
+
     def head(self) -> Head:
         """Return where the log ends."""
         with self._lock:
             return self._head
+
+    def former_logs(self) -> dict[str, int]:
+        """Return the ids that the log had before; see `ports.BeerReader`."""
+        with self._lock:
+            return dict(self._former_logs)
 
     def beers(self, beer_ids: Collection[int]) -> dict[int, Beer]:
         """Return the beers that exist, removed ones included, by id."""

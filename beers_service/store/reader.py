@@ -31,6 +31,11 @@ class SqlReader:
         (row,) = fetch(self._engine, self._statements.head)
         return codec.head_from_row(row)
 
+    def former_logs(self) -> dict[str, int]:
+        """Return the ids that the log had before; see `ports.BeerReader`."""
+        with reading(self._engine) as connection:
+            return {row.log_id: row.position for row in connection.execute(select(schema.former_logs))}
+
     def beers(self, beer_ids: Collection[int]) -> dict[int, Beer]:
         """Return the beers that exist, removed ones included, by id."""
         if not beer_ids:

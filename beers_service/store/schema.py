@@ -33,6 +33,13 @@ log_head = Table(
     Column("time", _Big, nullable=False),
 )
 
+former_logs = Table(
+    "former_logs",
+    metadata,
+    Column("log_id", String(36), primary_key=True),
+    Column("position", _Big, nullable=False),  # the last event that was given out under that id and is still there
+)
+
 events = Table(
     "events",
     metadata,

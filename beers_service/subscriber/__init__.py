@@ -19,6 +19,8 @@ not commit or roll back: the kit commits when it returns, and undoes everything 
   ``<queue>.dead-letters`` with the reason, and so does, at once, a message that is no event.
   ``beers admin dead-letters --queue <queue>.dead-letters`` lists, shows, replays and drops them.
 - Every position is accounted for. One that stays missing is fetched from the service ``beers`` by RPC.
+- When a backup of the catalogue was restored, a subscriber that has taken events which are gone does not start until
+  ``FOLLOW_LOG`` (in the configuration or the environment) names the new log and the position behind which to go on.
 - ``@event_handler("beers", …)`` goes on working beside it, also in the same class.
 """
 

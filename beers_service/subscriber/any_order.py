@@ -15,7 +15,7 @@ from beers_service.subscriber.arrivals import Event
 from beers_service.subscriber.beyond import put_aside
 from beers_service.subscriber.catalogue import Page
 from beers_service.subscriber.desk import NOT_TAKEN, Desk, Stopped
-from beers_service.subscriber.inbox import DEAD, WAITING, HandlerFailed
+from beers_service.subscriber.inbox import DEAD, WAITING, HandlerFailed, OtherLog
 
 TICK = 0.25
 """Seconds between two looks of the one who keeps the inbox small and whole."""
@@ -71,7 +71,7 @@ class AnyOrder:
             # Left out they would be fetched again, or keep the other order from starting.
             try:
                 self._move_mark()
-            except (StoreUnavailable, OutcomeUnknown) as error:
+            except (StoreUnavailable, OutcomeUnknown, OtherLog) as error:
                 self._desk.logger.warning("inbox not kept", error=str(error))
 
     def _settle_arrived(self, event: Event) -> None:
@@ -95,7 +95,7 @@ class AnyOrder:
                 raise Stopped
             self._seen = max(self._seen, desk.inbox.reach())
             if position <= self._seen + 1:
-                return Page(desk.log_id, position, [])
+                return Page(desk.log_id, position, [], {})
             page = desk.catalogue.head()
             if page.log_id == desk.log_id:
                 self._seen = max(self._seen, page.head)
@@ -144,7 +144,7 @@ class AnyOrder:
         while not self._desk.loop.stopping:
             try:
                 if self._skipped or self._changed:
-                    self._move_mark()
+                    self._desk.patiently(self._move_mark)
                 if time.monotonic() - self._heard > patience * LOOKS:
                     self._heard = time.monotonic()
                     self._head = max(self._head, self._desk.ask(self._desk.catalogue.head).head)

@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,11 +29,20 @@ class CatalogueRefused(CatalogueAway):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Events that follow each other in the log, and where that ends."""
+    """Events that follow each other in the log, and where that ends.
+
+    Attributes:
+        log_id: The log.
+        head: The position of its last event.
+        events: The events; none if only the head was asked for.
+        former_logs: The ids that it had before, each with the position of the last event that is of that log too; only
+            if the head was asked for.
+    """
 
     log_id: str
     head: int
     events: list[Event]
+    former_logs: Mapping[str, int]
 
 
 class Catalogue:
@@ -59,8 +69,10 @@ class Catalogue:
 
     def _page(self, answer: dict[str, Any], events: Any) -> Page:
         try:
-            return Page(str(answer["log_id"]), int(answer["head"]), [event_told(event) for event in events])
-        except (KeyError, TypeError, ValueError, Malformed) as error:
+            told = [event_told(event) for event in events]
+            former_logs = {str(log_id): int(last) for log_id, last in answer.get("former_logs", {}).items()}
+            return Page(str(answer["log_id"]), int(answer["head"]), told, former_logs)
+        except (AttributeError, KeyError, TypeError, ValueError, Malformed) as error:
             raise CatalogueAway(f"the service beers gave an answer that is none: {error}") from error
 
     def _ask(self, method: str, arguments: dict[str, Any]) -> dict[str, Any]:

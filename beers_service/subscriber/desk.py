@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,7 @@ from beers_service.dead_letters import Verdict
 from beers_service.domain.errors import OutcomeUnknown, StoreUnavailable
 from beers_service.subscriber.arrivals import Event, Malformed, event_of
 from beers_service.subscriber.catalogue import Catalogue, CatalogueAway, CatalogueRefused, Page
-from beers_service.subscriber.inbox import Inbox
+from beers_service.subscriber.inbox import Inbox, OtherLog
 from beers_service.subscriber.mailbox import Mailbox
 from beers_service.subscriber.metrics import ConsumerMetrics
 
@@ -44,7 +44,9 @@ class Desk:
         patience: Seconds that a position may be missing before it is asked for.
         logger: Where troubles are told.
         log_id: The log that is followed.
+        leave: Ends the process, since the log is another one by now: what is done about that is decided at a start.
         metrics: Told what happens.
+        former_logs: The ids that the log had before, as far as the catalogue has told; see `catalogue.Page`.
     """
 
     loop: ConsumingLoop
@@ -57,7 +59,9 @@ class Desk:
     patience: float
     logger: FilteringBoundLogger
     log_id: str
+    leave: Callable[[], None]
     metrics: ConsumerMetrics
+    former_logs: dict[str, int] = field(default_factory=dict)
 
     def take(self, channel: amqp.Channel, message: Any, settle: Callable[[Event], None]) -> None:
         """Have *settle* do what *message* asks for, and acknowledge it; without that it will be delivered again."""
@@ -89,6 +93,9 @@ class Desk:
             except (StoreUnavailable, OutcomeUnknown) as error:
                 self.logger.warning("inbox unavailable", error=str(error), retry_in=round(pause, 2))
                 self._pause(pause)
+            except OtherLog as error:
+                self.leave()
+                raise Stopped from error
             else:
                 return
 
@@ -101,10 +108,12 @@ class Desk:
                 tell = self.logger.error if isinstance(error, CatalogueRefused) else self.logger.warning
                 tell("catalogue unavailable", error=str(error), retry_in=round(pause, 2))
             else:
-                if page.log_id == self.log_id:
-                    self.metrics.saw(page.head)
-                    return page
-                self.logger.error("the catalogue has another log", known=self.log_id, found=page.log_id)
+                if page.log_id != self.log_id:
+                    self.leave()
+                    raise Stopped
+                self.metrics.saw(page.head)
+                self.former_logs.update(page.former_logs)
+                return page
             self._pause(pause)
         raise AssertionError  # backoff never ends
 
@@ -140,9 +149,13 @@ class Desk:
             event = event_of(message)
         except Malformed as malformed:
             return malformed
-        if event.log_id != self.log_id:
-            return Malformed(f"it is an event of the log {event.log_id}; this subscriber follows {self.log_id}")
-        return event
+        if event.log_id == self.log_id:
+            return event
+        if event.log_id not in self.former_logs:
+            self.ask(self.catalogue.head)
+        if event.position <= self.former_logs.get(event.log_id, 0):
+            return event
+        return Malformed(f"it is an event of the log {event.log_id}; this subscriber follows {self.log_id}")
 
     def _pause(self, seconds: float) -> None:
         if not self.loop.stopping:

@@ -99,7 +99,8 @@ class Subscribe(Entrypoint):
         """Read the configuration; see `nameko.extensions.Extension.setup`."""
         # A subscriber has a configuration of its own, which need not say all that ours says.
         config = {"HEARTBEAT": 10, "QUEUE_TYPE": "classic", **self.container.config}
-        consumer = f"{self.container.service_name}.{self.method_name}"
+        consumer = self._consumer = f"{self.container.service_name}.{self.method_name}"
+        self._agreed = str({**os.environ, **config}.get("FOLLOW_LOG", ""))
         queue = f"{SUBSCRIPTIONS}{consumer}"
         queue_type = configuration.choice(config, "QUEUE_TYPE", ("classic", "quorum"))
         heartbeat = configuration.integer(config, "HEARTBEAT", 1, 3600)
@@ -151,6 +152,7 @@ class Subscribe(Entrypoint):
             born = self._be_born()
             if born is not None:
                 life, head = born
+                self._inbox.log_id = life.log_id
                 desk = Desk(
                     loop=self._loop,
                     mailbox=self._mailbox,
@@ -162,18 +164,22 @@ class Subscribe(Entrypoint):
                     patience=self._patience,
                     logger=self._logger,
                     log_id=life.log_id,
+                    leave=lambda: self._end(_other_log_now(life.log_id)),
                     metrics=self._metrics,
                 )
                 self._order = LogOrder(desk, head) if self._strict else AnyOrder(desk, head)
                 self._order.start(self.container.spawn_managed_thread)
                 self._loop.start()
         except ConfigurationError as error:
-            # Raised further, it would end the container as well, and be printed with all its history. Not from here:
-            # the container kills the threads that it manages, this one too.
-            spawn_n(self.container.kill, (type(error), error, None))
+            # Raised further, it would end the container as well, and be printed with all its history.
+            self._end(error)
         finally:
             # Its failure ends the container, which comes back to us: nobody may kill the thread that does that.
             self._thread = None
+
+    def _end(self, error: ConfigurationError) -> None:
+        # Not from here: the container kills the threads that it manages, this one too.
+        spawn_n(self.container.kill, (type(error), error, None))
 
     def _be_born(self) -> tuple[Life, int] | None:
         """Return the consumer's life, and the head of the log if it has to catch up with that; None if stopped."""
@@ -185,7 +191,7 @@ class Subscribe(Entrypoint):
                 life = self._inbox.life()
                 if life is not None:
                     self._require_same_order()
-                return (life, 0) if life is not None else self._first_start()
+                return self._go_on(life) if life is not None else self._first_start()
             except amqp.exceptions.PreconditionFailed as error:
                 raise changed_queue(error, self._setting) from error
             except CatalogueRefused as error:
@@ -207,6 +213,36 @@ class Subscribe(Entrypoint):
                 f"order={order}: the inbox still holds {left} event(s) that order={other} has begun; run it with "
                 f"order={other} until they are done or dead letters, stop it, and change the order then"
             )
+
+    def _go_on(self, life: Life) -> tuple[Life, int]:
+        """Return what `_be_born` does for a consumer that has a *life*; the log may be another one since.
+
+        Raises:
+            ConfigurationError: If it has taken events that are not in that log.
+        """
+        try:
+            page = self._catalogue.head()
+        except CatalogueAway:
+            return life, 0  # what it follows meanwhile is what it knows; an event of another log ends it
+        if page.log_id == life.log_id:
+            return life, 0
+        known = page.former_logs.get(life.log_id)
+        shared = known or 0
+        log_id, _, position = self._agreed.rpartition(":")
+        agreed = log_id == page.log_id and position.isdecimal()
+        if agreed:
+            shared = min(int(position), page.head)
+        if not self._inbox.follow(page.log_id, shared, forget=agreed):
+            same, place = "nobody knows which events", "POSITION"
+            if known is not None:
+                same, place = f"only the events up to position {known}", str(known)
+            raise ConfigurationError(
+                f"{self._consumer} has come to position {self._inbox.reach()} of the log {life.log_id}; the catalogue "
+                f"has the log {page.log_id} now, in which {same} are the same. Undo what it did with later ones, then "
+                f"start it with FOLLOW_LOG={page.log_id}:{place}, behind which it goes on"
+            )
+        self._logger.warning("subscriber goes on in another log", before=life.log_id, log_id=page.log_id, shared=shared)
+        return Life(page.log_id, min(life.mark, shared)), page.head
 
     def _first_start(self) -> tuple[Life, int]:
         connection = self._broker.connect()
@@ -291,6 +327,10 @@ def _interruptible(method: _Method) -> _Method:
             raise Interrupted(f"{type(error).__name__}: {error}") from error
 
     return cast("_Method", handler)
+
+
+def _other_log_now(log_id: str) -> ConfigurationError:
+    return ConfigurationError(f"the catalogue does not have the log {log_id} any more, which was followed; start again")
 
 
 def _url(config: dict[str, Any], database: str) -> str:

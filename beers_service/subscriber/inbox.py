@@ -92,13 +92,22 @@ class HandlerFailed(Exception):
         self.error = error
 
 
+class OtherLog(Exception):
+    """The consumer follows another log by now, or nobody knows it any more, and a transaction is undone."""
+
+
 class Inbox:
     """The inbox of one consumer, on the engine of the subscriber's database.
 
-    Every method may raise `StoreUnavailable`, those that write `OutcomeUnknown` as well.
+    Every method may raise `StoreUnavailable`, those that write `OutcomeUnknown` and `OtherLog` as well.
+
+    Attributes:
+        log_id: The log whose events are worked on; empty while that is not known. Nothing is written once the consumer
+            follows another one, for positions mean nothing in another log.
     """
 
     def __init__(self, engine: Engine, consumer: str) -> None:
+        self.log_id = ""
         self._engine = engine
         self._consumer = consumer
         self._mine = events.c.consumer == consumer
@@ -133,6 +142,30 @@ class Inbox:
         with self.transaction() as connection:
             connection.execute(born.on_conflict_do_nothing())
 
+    def follow(self, log_id: str, shared: int, *, forget: bool) -> bool:
+        """Go on in the log *log_id*, which has the events of the log before up to the position *shared* alone.
+
+        Args:
+            log_id: That log.
+            shared: The position.
+            forget: Whether to forget what is known of later positions.
+
+        Returns:
+            Whether it follows that log now; it does not if there is something that would have to be forgotten.
+        """
+        with self.transaction() as connection:
+            # Waits for every transaction that has looked at the log, and keeps the next one from doing so.
+            me = connection.execute(select(consumers).where(self._me).with_for_update()).one()
+            beyond = (self._mine, events.c.position > shared)
+            # In a statement of its own, which sees what these transactions have done.
+            ahead = me.mark > shared or connection.execute(select(exists().where(*beyond))).scalar_one()
+            if me.log_id != log_id and (forget or not ahead):
+                connection.execute(delete(events).where(*beyond))
+                known = update(consumers).where(self._me)
+                connection.execute(known.values(log_id=log_id, mark=min(me.mark, shared)))
+                return True
+            return bool(me.log_id == log_id)
+
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """Begin a transaction that commits at the end of the block and is undone if the block raises."""
@@ -144,6 +177,7 @@ class Inbox:
                 if connection.get_transaction() is not begun or begun is None or not begun.is_active:
                     raise _ended()
                 _require_sound(connection)
+                self._require_log(connection)
                 committing = True
         except DBAPIError as error:
             if not committing:
@@ -204,7 +238,7 @@ class Inbox:
         )
         with self.transaction() as connection:
             query = select(consumers.c.mark).where(self._me)
-            mark: int = connection.execute(query.with_for_update()).scalar_one()
+            mark: int = connection.execute(query.with_for_update(key_share=True)).scalar_one()
             for position in connection.execute(settled.where(events.c.position > mark)).scalars():
                 if position != mark + 1:
                     break
@@ -312,6 +346,14 @@ class Inbox:
         """Note that *event*, of which there is no row, is in the dead letters."""
         row = {"consumer": self._consumer, "position": event.position, "state": DEAD, "attempts": attempts, "due": 0}
         connection.execute(insert(events).values(row))
+
+    def _require_log(self, connection: Connection) -> None:
+        """Raise `OtherLog` if the consumer does not follow our log; if it does, it will until the transaction ends."""
+        if not self.log_id:
+            return
+        query = select(consumers.c.log_id).where(self._me).with_for_update(read=True, key_share=True)
+        if connection.execute(query).scalar_one_or_none() != self.log_id:
+            raise OtherLog(f"the consumer does not follow the log {self.log_id} any more")
 
     def _insert(self, table: Table) -> Any:
         return (postgresql if self._engine.dialect.name == "postgresql" else sqlite).insert(table)

@@ -212,12 +212,15 @@ class LogOrder:
     def _look(self, seen: int) -> int:
         """Take stock after a silence: return the mark, and fetch what came after it if it is still *seen* there."""
         if self._reached > self._mark:
-            with self._desk.inbox.transaction() as connection:
-                self._desk.inbox.advance(connection, self._mark, self._reached)
+            self._desk.patiently(self._note_reached)
         self._reload()
         if self._mark == seen:
             self._fill(self._desk.ask(self._desk.catalogue.head).head)
         return self._mark
+
+    def _note_reached(self) -> None:
+        with self._desk.inbox.transaction() as connection:
+            self._desk.inbox.advance(connection, self._mark, self._reached)
 
     def _reload(self) -> None:
         life = self._desk.inbox.life()

@@ -141,6 +141,9 @@ async def test_a_place_beyond_the_log_or_in_another_one_is_out_of_range(
         info = details(error)["ErrorInfo"]
         assert info.reason == "POSITION_OUT_OF_RANGE"
         assert dict(info.metadata) == {"position": position, "head": "5", "log_id": "log"}
+        said = error.details() or ""
+        assert ("belongs to another log, other" in said) == (start == {"resume_token": "other:2"})
+        assert said.endswith("; this log is log and ends at 5")
 
 
 @pytest.mark.parametrize(

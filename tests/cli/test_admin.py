@@ -1,5 +1,6 @@
 """`beers admin` on an embedded store."""
 
+import fcntl
 import sqlite3
 from pathlib import Path
 
@@ -42,10 +43,29 @@ def test_a_damaged_store_is_told_of_with_exit_status_1(store: Path, beers: Run) 
     assert "7" in result.err
 
 
+def test_a_log_gets_a_new_id_when_that_is_confirmed_and_no_service_uses_the_store(store: Path, beers: Run) -> None:
+    beers("admin", "migrate")
+    unasked = beers("admin", "new-log-id")
+    assert unasked.status == 2
+    assert "give --yes" in unasked.err
+    with Path(f"{store}.relay").open("w") as relay:
+        fcntl.flock(relay, fcntl.LOCK_EX)
+        refused = beers("admin", "new-log-id", "--yes")
+    assert refused.status == 1
+    assert "a service uses the store; end every one of them first" in refused.err
+    first = beers("admin", "new-log-id", "--yes", "--json").document
+    assert first["position"] == 0
+    told = beers("admin", "new-log-id", "--yes")
+    assert told.status == 0
+    assert told.out.startswith(f"The log was {first['after']}; it is now ")
+
+
 _REPLAY = ("replay", "--from", "1", "--to-queue", "x", "--amqp-uri", "amqp://127.0.0.1:1/")
 
 
-@pytest.mark.parametrize("command", [("verify",), ("rebuild",), _REPLAY], ids=lambda command: command[0])
+@pytest.mark.parametrize(
+    "command", [("verify",), ("rebuild",), ("new-log-id", "--yes"), _REPLAY], ids=lambda command: command[0]
+)
 def test_only_migrate_makes_a_store(tmp_path: Path, beers: Run, command: tuple[str, ...]) -> None:
     missing = tmp_path / "mistyped" / "beers.db"
     refused = beers("admin", *command, "--database-url", f"sqlite:///{missing}")

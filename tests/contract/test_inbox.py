@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from beers_service.domain.errors import StoreUnavailable
 from beers_service.store.engine import connect
 from beers_service.subscriber.arrivals import Event, event_told
-from beers_service.subscriber.inbox import DEAD, PARKED, WAITING, HandlerFailed, Inbox, Life, events
+from beers_service.subscriber.inbox import DEAD, PARKED, WAITING, HandlerFailed, Inbox, Life, OtherLog, events
 
 
 def event(position: int, beer_id: int = 1) -> Event:
@@ -277,6 +277,69 @@ def test_consumers_share_a_database_and_nothing_else(inbox: Inbox, engine: Engin
     assert claim(other, 4)
     assert other.move_mark() == 4
     assert inbox.move_mark() == 0
+
+
+def test_a_consumer_that_has_come_no_farther_than_both_logs_are_the_same_goes_on_in_the_other(
+    inbox: Inbox, engine: Engine
+) -> None:
+    inbox.set_aside(1, DEAD, 3)
+    assert claim(inbox, 2)
+    assert inbox.move_mark() == 2
+    inbox.set_aside(4, WAITING, 1, due=1000)
+    assert inbox.follow("second", 4, forget=False)
+    assert inbox.life() == Life("second", 2)
+    assert rows(engine) == [(1, "dead"), (4, "waiting")]
+    assert inbox.follow("second", 0, forget=False)  # another instance of it finds that done
+    assert inbox.life() == Life("second", 2)
+
+
+@pytest.mark.parametrize(("shared", "mark", "left"), [(3, 2, []), (1, 1, [])])
+def test_a_consumer_that_knows_later_positions_goes_on_in_the_other_log_when_it_may_forget_them(
+    inbox: Inbox, engine: Engine, shared: int, mark: int, left: list[tuple[int, str]]
+) -> None:
+    inbox.skip([1, 2])
+    assert inbox.move_mark() == 2
+    assert claim(inbox, 4)
+    assert not inbox.follow("second", shared, forget=False)
+    assert inbox.life() == Life("log", 2)
+    assert rows(engine) == [(4, "done")]
+    assert inbox.follow("second", shared, forget=True)
+    assert inbox.life() == Life("second", mark)
+    assert rows(engine) == left
+    assert claim(inbox, 4)
+
+
+def test_nothing_is_done_for_a_log_that_the_consumer_does_not_follow_any_more(inbox: Inbox, engine: Engine) -> None:
+    inbox.log_id = "log"
+    assert claim(inbox, 1)
+    assert Inbox(engine, "me").follow("second", 1, forget=False)
+    with pytest.raises(OtherLog):
+        claim(inbox, 2)
+    with pytest.raises(OtherLog):
+        inbox.skip([2])
+    assert rows(engine) == [(1, "done")]
+    inbox.log_id = "second"
+    assert claim(inbox, 2)
+
+
+def test_whoever_follows_another_log_waits_for_what_is_being_committed_of_this_one(
+    inbox: Inbox, engine: Engine
+) -> None:
+    inbox.log_id = "log"
+    followed: list[bool] = []
+    rival = threading.Thread(target=lambda: followed.append(Inbox(engine, "me").follow("second", 1, forget=False)))
+
+    def on_commit(_: Connection) -> None:
+        if not rival.ident:
+            rival.start()
+            rival.join(0.2)
+            assert followed == []
+
+    listen(engine, "commit", on_commit)
+    assert claim(inbox, 2)
+    rival.join(10)
+    assert followed == [False]
+    assert inbox.life() == Life("log", 0)
 
 
 def test_a_database_that_is_away_is_said_to_be_so() -> None:

@@ -87,6 +87,17 @@ def led(cursor: SqlRelayCursor) -> int:
     return position
 
 
+def renewed(url: str) -> admin.NewLogId:
+    """Give the log a new id as soon as it is possible, likewise."""
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            return admin.new_log_id(url)
+        except admin.StoreInUse:
+            assert time.monotonic() < deadline, "the store stays in use"
+            time.sleep(0.01)
+
+
 def test_the_migrations_lead_to_the_schema_that_the_code_uses(sql: Store) -> None:
     assert sql.engine is not None
     with sql.engine.connect() as connection:
@@ -111,7 +122,7 @@ def test_a_service_whose_store_is_current_does_without_alembic(tmp_path: Path) -
 def test_migrating_twice_changes_nothing(sql: Store) -> None:
     assert sql.engine is not None
     log_id = sql.reader.head().log_id
-    assert migrations.migrate(sql.engine).before == "0002"
+    assert migrations.migrate(sql.engine).before == "0003"
     assert sql.reader.head().log_id == log_id
 
 
@@ -125,11 +136,11 @@ def test_a_store_of_before_is_refused_until_it_is_migrated_and_then_tells_its_pa
                 {"position": position, "type": TYPES[position - 1], "data": PAST[position - 1]},
             )
         connection.execute(text("UPDATE log_head SET position = 2, last_beer_id = 1, time = 7"))
-    with pytest.raises(ConfigurationError, match="is at revision 0001, this version needs 0002; run `beers admin"):
+    with pytest.raises(ConfigurationError, match="is at revision 0001, this version needs 0003; run `beers admin"):
         migrations.require_current(engine)
     engine.dispose()
 
-    assert admin.migrate(url) == migrations.Migration("0001", "0002")
+    assert admin.migrate(url) == migrations.Migration("0001", "0003")
     assert admin.rebuild(url, lambda *_: None) == 1
     store = sql_store(url)
     store.run(commands.rename(1, "Punk"), actor="till 3")
@@ -255,6 +266,22 @@ def test_a_relay_that_was_deposed_without_noticing_cannot_move_the_cursor(
         connection.execute(update(schema.relay).values(epoch=schema.relay.c.epoch + 1))
     assert not cursor.advance(7)
     assert cursor.lead() == 0
+
+
+def test_a_log_gets_a_new_id_only_while_no_service_uses_the_store(
+    sql: Store, url: str, cursors: list[SqlRelayCursor]
+) -> None:
+    sql.run(commands.add("Punk"))
+    before = sql.reader.head()
+    cursors[0].lead()
+    with pytest.raises(admin.StoreInUse, match="a service uses the store; end every one of them first"):
+        admin.new_log_id(url)
+    assert (sql.reader.head(), sql.reader.former_logs()) == (before, {})
+    cursors[0].resign()
+    done = renewed(url)
+    assert (done.before, done.position) == (before.log_id, 1)
+    assert sql.reader.head().log_id == done.after != done.before
+    assert led(cursors[1]) == 0  # it has let go of the store
 
 
 def test_a_commit_by_another_process_ends_a_wait_on_postgresql(postgres_url: str) -> None:

@@ -1,6 +1,7 @@
 """What every store and the writer on it promise about commands."""
 
 import threading
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -34,6 +35,20 @@ def test_an_accepted_command_is_an_event_with_the_next_position(store: Store) ->
     assert events[0].data == BeerAdded("Punk IPA", "BrewDog", "", 5.6, None, "line\none")
     assert (events[0].request_id, events[0].correlation_id, events[0].time) == ("request-1", "conversation", store.now)
     assert store.reader.head().position == 2
+
+
+def test_a_log_with_another_id_is_the_same_otherwise_and_remembers_the_ids_that_it_had(store: Store) -> None:
+    beer = added(store)
+    head, events = store.reader.head(), store.reader.records(0, 10)
+    assert store.reader.former_logs() == {}
+    assert store.log.change_id("second") == head
+    assert store.reader.head() == replace(head, log_id="second")
+    assert store.reader.records(0, 10) == events
+    assert store.reader.former_logs() == {head.log_id: 1}
+    store.run(commands.rename(beer.id, "Punk"))
+    assert store.reader.head().log_id == "second"
+    assert store.log.change_id("third").log_id == "second"
+    assert store.reader.former_logs() == {head.log_id: 1, "second": 2}
 
 
 def test_every_event_keeps_who_did_it_and_none_where_nobody_is_known(store: Store) -> None:
