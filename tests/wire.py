@@ -50,6 +50,12 @@ class Wire:
         vars(message)["_serialize_properties"] = lambda: struct.pack(">H", flags) + properties
         self.channel.basic_publish(message, "nameko-rpc", "beers.ping")
 
+    def consumers(self, queue: str) -> int:
+        """Return how many consume from *queue*; none if it does not exist."""
+        with suppress(amqp.exceptions.NotFound), self.channel.connection.channel() as channel:
+            return int(channel.queue_declare(queue, passive=True).consumer_count)
+        return 0
+
     def call(self, method: str, /, **kwargs: Any) -> str:
         return self.send({"args": [], "kwargs": kwargs}, f"beers.{method}")
 

@@ -89,11 +89,11 @@ def test_every_kind_of_event_reaches_the_bus_in_order(start: Start, follower: Wi
 def test_a_stock_subscriber_gets_every_beer_in_order(start: Start, wire: Wire, tmp_path: Path) -> None:
     file = tmp_path / "followed"
     start()
-    subscriber = start(
+    start(
         "-m", "nameko", "run", "--config", "config.yaml", "tests.service.subscribers",
         ready=False, FOLLOWER_FILE=str(file),
     )  # fmt: skip
-    eventually(lambda: "Connected to" in subscriber.text)
+    eventually(lambda: wire.consumers("evt-beers-BeerAdded--follower.on_added") > 0)
     calls = [wire.call("add", name=f"beer {number}") for number in range(200)]
     for call in calls:
         assert wire.answer(call)["error"] is None
