@@ -7,8 +7,7 @@ standard library's logging leaves through the same door in the same form.
 import logging
 import os
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TextIO
@@ -70,29 +69,12 @@ def together(logger: FilteringBoundLogger) -> Iterator[None]:
         lines.release()
 
 
-def by_turns(logger: FilteringBoundLogger, soon: Callable[[Callable[[], None]], object]) -> None:
-    """Have *logger*, one of `configure`, write what it is given in this thread in one turn of an event loop at once.
-
-    Args:
-        logger: As it is used from now on.
-        soon: Has the loop of this thread call a function in its next turn: `asyncio.loop.call_soon`.
-    """
-    lines = getattr(logger, "_logger", None)
-    if isinstance(lines, _Lines):
-        lines.hold_for_turns(soon)
-
-
 class _Lines:
     """Writes lines to a file, each with one call of the system, also where Python does not buffer."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
         self._held: list[str] | None = None
-        self._soon: Callable[[Callable[[], None]], object] | None = None
-        self._thread = 0
-
-    def hold_for_turns(self, soon: Callable[[Callable[[], None]], object]) -> None:
-        self._soon, self._thread = soon, threading.get_ident()
 
     def hold(self) -> None:
         self._held = []
@@ -100,24 +82,14 @@ class _Lines:
     def release(self) -> None:
         held, self._held = self._held, None
         if held:
-            self._write("\n".join(held))
+            self.msg("\n".join(held))
 
     def msg(self, line: str) -> None:
-        if self._soon is not None:
-            if threading.get_ident() != self._thread:
-                self._write(line)
-                return
-            if self._held is None:
-                self.hold()
-                self._soon(self.release)
         if self._held is None:
-            self._write(line)
+            self._file.write(f"{line}\n")
+            self._file.flush()
         else:
             self._held.append(line)
-
-    def _write(self, lines: str) -> None:
-        self._file.write(f"{lines}\n")
-        self._file.flush()
 
     debug = info = warning = error = critical = msg
 

@@ -39,7 +39,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 async def _run(configured: Settings) -> int:
     logger = logs.configure(process="bridge", level=configured.log_level, style=configured.log_format)
-    logs.by_turns(logger, asyncio.get_running_loop().call_soon)
     bridge = Bridge(configured, logger)
     stop = asyncio.Event()
     _stop_on_signals(stop)

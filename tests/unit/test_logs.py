@@ -4,8 +4,7 @@ import io
 import json
 import logging
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
@@ -87,23 +86,3 @@ def test_lines_that_belong_together_are_written_also_if_their_block_fails(
         logger.info("one")
         raise LookupError
     assert [line["event"] for line in output.lines()] == ["one"]
-
-
-def test_lines_of_one_turn_of_a_loop_are_written_at_once_and_those_of_other_threads_at_once_by_themselves(
-    output: Output, logger: FilteringBoundLogger
-) -> None:
-    turns: list[Callable[[], None]] = []
-    logs.by_turns(logger, turns.append)
-    logger.info("one")
-    logger.info("two")
-    assert not output.writes
-    other = threading.Thread(target=logger.info, args=("from another thread",))
-    other.start()
-    other.join()
-    assert [line["event"] for line in output.lines()] == ["from another thread"]
-    turns.pop()()
-    logger.info("three")
-    turns.pop()()
-    assert not turns
-    assert [line["event"] for line in output.lines()] == ["from another thread", "one", "two", "three"]
-    assert len(output.writes) == 3
