@@ -3,7 +3,7 @@
 
 gRPC's asyncio server asks its core for one call, begins it, and asks for the next one: between any two calls there are
 some turns of the event loop and of gRPC's own thread. Asked for several at a time, the core hands over as many at once,
-and a call costs a third less of the processor, from the first to the last byte (docs/performance.md).
+and a call costs a third less of the processor, from the first to the last byte (docs/decisions/0036).
 
 What is asked for is a call of a method that is registered; each of those has a queue of its own in the core. So who
 asks for health does not wait behind the calls of those who overload us.

@@ -1,13 +1,15 @@
 """Calls are taken in several at a time, and otherwise as gRPC takes them."""
 
 import asyncio
+from typing import Any
 
 import grpc
 import pytest
+from grpc._cython import cygrpc
 
 from grpc_bridge import intake
 from grpc_bridge.proto.beers.v1 import beers_pb2 as v1
-from tests.bridge.running_bridge import SERVING, running_bridge
+from tests.bridge.running_bridge import SERVING, refusal, running_bridge
 from tests.bridge.scripted_service import scripted_service
 
 GET = v1.GetBeerRequest(beer_id=1)
@@ -31,17 +33,24 @@ async def test_several_calls_of_each_unary_method_are_asked_for_at_a_time_until_
     assert not takers()
 
 
-async def test_a_client_that_cancels_is_noticed(amqp_uri: str) -> None:
-    async with scripted_service(amqp_uri) as service, running_bridge(amqp_uri) as running:
-        service.gate.clear()
-        call = running.beers.GetBeer(GET)
-        await service.until(1)
-        call.cancel()
-        async with asyncio.timeout(5):
-            while running.bridge._reception.active:  # noqa: ASYNC110 - nothing tells of it
-                await asyncio.sleep(0.01)
-        assert [line["code"] for line in running.calls_logged()] == ["CANCELLED"]
-        service.gate.set()
+async def test_one_that_fails_ends_the_server_and_another_takes_its_place(
+    amqp_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = cygrpc._schedule_rpc_coro
+    failing = iter([True])
+
+    def fail_once(work: Any, *arguments: Any) -> Any:
+        if next(failing, False):
+            work.close()
+            raise RuntimeError("a bug")
+        return begin(work, *arguments)
+
+    async with scripted_service(amqp_uri), running_bridge(amqp_uri, grace=0.5) as running:
+        monkeypatch.setattr(cygrpc, "_schedule_rpc_coro", fail_once)
+        await refusal(running.beers.GetBeer(GET, timeout=5))
+        assert (await running.beers.GetBeer(GET, wait_for_ready=True)).beer.id == 1
+        ended = [line for line in running.lines if line["event"].startswith("the gRPC server ended")]
+        assert [line["error"] for line in ended] == ["RuntimeError"]
 
 
 async def test_without_it_calls_come_in_as_grpc_takes_them(amqp_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
