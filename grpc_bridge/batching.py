@@ -13,7 +13,9 @@ from beers_runtime.tracing import Span
 from grpc_bridge.errors import CallFailed, overloaded
 
 _NEWS = 0.3
-"""How much the latest answer counts for the pace."""
+"""How much the latest answer counts for the pace, if its batch was full or slower than that."""
+_LEAST = 0.1
+"""What an emptier batch counts at least, as a part of it: after a pause it is soon known that all is well."""
 _LONGEST_STEP = 1.0  # seconds
 
 
@@ -125,9 +127,10 @@ class Batch:
 
 
 class Pace:
-    """How long a batch takes while there is always one on its way.
+    """How long a full batch takes while there is always one on its way.
 
-    It counts batches, not calls: a service that is slow for each message answers many calls with the next one.
+    It counts batches, not calls: a service that is slow for each message answers many calls with the next one. But
+    where each call takes its time, what was quick with a few says little: that counts less, the emptier the batch was.
 
     Attributes:
         seconds: From one answer to the next, on a fading average; 0 while nothing is known.
@@ -137,12 +140,13 @@ class Pace:
         self.seconds = 0.0
         self._since: float | None = None
 
-    def answered(self, now: float, *, busy: bool) -> None:
-        """Note the answer to a batch, and whether the service is *busy* with others since."""
+    def answered(self, now: float, *, busy: bool, fullness: float = 1.0) -> None:
+        """Note the answer to a batch of this *fullness*, and whether the service is *busy* with others since."""
         if self._since is not None:
             # What takes longer is a pause, of a disk or an instance that ended, and says little of the pace.
             step = min(now - self._since, _LONGEST_STEP)
-            self.seconds += (step - self.seconds) * _NEWS
+            weight = 1.0 if step > self.seconds else max(_LEAST, min(1.0, fullness))
+            self.seconds += (step - self.seconds) * _NEWS * weight
         self._since = now if busy else None
 
     def rest(self) -> None:
@@ -192,7 +196,7 @@ class Batcher:
         if not waiting or self._held:
             return False
         # Those on their way count: a slow service has many of them, since none keeps its slot for longer than a lease.
-        batches = len(self._on_the_way) + max(waiting / limits.calls, self._rows / limits.rows)
+        batches = len(self._on_the_way) + self._batches(waiting, self._rows)
         return batches * self._pace.seconds > limits.patience
 
     def add(self, call: Call) -> None:
@@ -230,7 +234,8 @@ class Batcher:
                 batch.timer.cancel()
             self._free_slot(batch)
             busy = bool(self._on_the_way or self._waiting)
-            self._pace.answered(self._loop.time(), busy=busy)
+            fullness = self._batches(len(batch.calls), sum(call.rows for call in batch.calls))
+            self._pace.answered(self._loop.time(), busy=busy, fullness=fullness)
         return batch
 
     def fail_all(self, failure: CallFailed) -> None:
@@ -242,6 +247,10 @@ class Batcher:
             call = self._pop()
             if not call.answer.done():
                 call.answer.set_exception(failure)
+
+    def _batches(self, calls: int, rows: int) -> float:
+        """Return how many full batches so many *calls* make, whose answers may hold so many *rows*."""
+        return max(calls / self._limits.calls, rows / self._limits.rows)
 
     def _schedule_flush(self) -> None:
         if self._waiting and self._slots > 0 and not self._held and not self._flush_scheduled:

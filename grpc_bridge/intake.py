@@ -14,25 +14,31 @@ that lacks some of it, all calls come in as gRPC's own server takes them.
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import grpc
 from grpc._cython import cygrpc
 from grpc.aio import _server
 
+from grpc_bridge.errors import Refusal
+
 AT_ONCE: Final = 6
 """How many calls of one method are asked for at a time. More, and they come in bursts; fewer, and they come singly."""
 
 _TAKEN = {
-    cygrpc: ("_handle_stream_unary_rpc", "_handle_unary_unary_rpc", "_schedule_rpc_coro", "_RequestCallError"),
+    cygrpc: (
+        *("ExecuteBatchError", "SendInitialMetadataOperation", "_RequestCallError"),
+        *("_handle_unary_unary_rpc", "_schedule_rpc_coro", "_send_error_status_from_server"),
+    ),
     cygrpc.AioServer: ("_make_request_call_future", "_request_registered_call", "add_registered_method_handlers"),
 }
 
 POSSIBLE: Final = all(hasattr(owner, name) for owner, names in _TAKEN.items() for name in names)
 """Whether this version of gRPC has what it takes."""
 
-FindHandler = Callable[[], "grpc.RpcMethodHandler[Any, Any]"]
-"""Tells who is to handle the call that has just come: of one request or, unread, of a stream; with one response."""
+FindHandler = Callable[[], "grpc.RpcMethodHandler[Any, Any] | Refusal"]
+"""Tells who is to handle the call that has just come, or what it is told at once, unread."""
 
 
 class Intake:
@@ -41,7 +47,7 @@ class Intake:
     Args:
         options: gRPC's channel arguments.
         handlers: Of all methods.
-        methods: Those of one response, and of one request or, unread, of a stream of them; by their paths.
+        methods: Those of one request and one response; by their paths.
 
     Attributes:
         server: What to listen with, before it is started.
@@ -93,11 +99,23 @@ class Intake:
             except cygrpc._RequestCallError:
                 continue  # the server stops, or that client has gone
             handler = find()
-            handle = cygrpc._handle_stream_unary_rpc if handler.request_streaming else cygrpc._handle_unary_unary_rpc
-            work = cygrpc._schedule_rpc_coro(handle(handler, state, loop), state, loop, path)
+            if isinstance(handler, Refusal):
+                work = self._refuse(state, handler)
+            else:
+                work = cygrpc._schedule_rpc_coro(
+                    cygrpc._handle_unary_unary_rpc(handler, state, loop), state, loop, path
+                )
             call = loop.create_task(work, name=path)
             self._calls.add(call)
             call.add_done_callback(self._calls.discard)
+
+    async def _refuse(self, state: Any, refusal: Refusal) -> None:
+        """Tell the client no, and nothing else: who is refused in a crowd must not wait for what others cost."""
+        code, before = refusal.code.value[0], cygrpc.SendInitialMetadataOperation((), 0)
+        with suppress(cygrpc.ExecuteBatchError):  # the client has gone
+            await cygrpc._send_error_status_from_server(
+                state, code, refusal.message, refusal.trailers, before, self._loop
+            )
 
 
 class _Core(cygrpc.AioServer):  # type: ignore[misc]  # which has no types

@@ -58,21 +58,24 @@ class Desk(grpc.GenericRpcHandler):
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any] | None":
         """Return who is to handle a call; None if it is none of ours."""
         path = handler_call_details.method
-        return self.handler(path) if path in self._handlers else None
-
-    def handler(self, path: str) -> "grpc.RpcMethodHandler[Any, Any]":
-        """Return who is to handle a call that has just come of the method with this *path*."""
         if path in self.unary and self._crowded():
             return self._refusing
-        return self._handlers[path]
+        return self._handlers.get(path)
+
+    def handler(self, path: str) -> "grpc.RpcMethodHandler[Any, Any] | errors.Refusal":
+        """Return who is to handle a call that has just come of the method with this *path*, or what it is told."""
+        return self._refusal() if path in self.unary and self._crowded() else self._handlers[path]
 
     async def _refuse(self, _requests: object, context: "grpc.aio.ServicerContext[Any, Any]") -> None:
+        answer = self._refusal()
+        await context.abort(answer.code, answer.message, answer.trailers)
+
+    def _refusal(self) -> errors.Refusal:
         if not self._untold:
             asyncio.get_running_loop().call_later(_TELL_EVERY, self._tell)
         self._untold += 1
         self._refused["unread"] += 1
-        answer = next(self._answers)
-        await context.abort(answer.code, answer.message, answer.trailers)
+        return next(self._answers)
 
     def _tell(self) -> None:
         self._logger.warning("refused calls: too much to do", count=self._untold)

@@ -47,6 +47,26 @@ def test_a_pause_of_the_service_is_not_taken_for_its_pace() -> None:
     assert pace.seconds == known
 
 
+def test_a_few_calls_that_were_quick_say_little_of_a_full_batch() -> None:
+    pace, now = Pace(), 0.0
+    for _ in range(30):
+        for seconds, fullness in ((0.3, 1.0), (0.03, 0.1)):
+            now += seconds
+            pace.answered(now, busy=True, fullness=fullness)
+    assert pace.seconds > 0.25
+
+
+def test_after_a_pause_a_few_calls_that_are_quick_show_that_all_is_well() -> None:
+    pace = Pace()
+    pace.answered(0.0, busy=True)
+    for step in range(1, 6):
+        pace.answered(step * 1.0, busy=True)
+    assert pace.seconds > 0.5
+    for step in range(60):
+        pace.answered(5.0 + step * 0.005, busy=True, fullness=0.004)
+    assert pace.seconds < 0.2, "a third of a second later"
+
+
 class Queue:
     """A batcher before a service that answers when it is told to."""
 
