@@ -36,11 +36,12 @@ def configure(*, process: str, level: str = "INFO", style: str = "auto") -> Filt
         renderer = [_to_json]
     else:
         renderer = [
+            _write_time,
             structlog.dev.ConsoleRenderer(
                 colors=sys.stdout.isatty(),
                 pad_event_to=0,
                 exception_formatter=structlog.dev.plain_traceback,
-            )
+            ),
         ]
     _route_standard_library(process, LEVELS[level], renderer)
     bound: FilteringBoundLogger = structlog.wrap_logger(
@@ -96,7 +97,12 @@ class _Lines:
 
 def _add_level_and_time(_logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
     event["level"] = "error" if method == "exception" else method
-    event["timestamp"] = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    event["timestamp"] = datetime.now(UTC)
+    return event
+
+
+def _write_time(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    event["timestamp"] = event["timestamp"].isoformat().replace("+00:00", "Z")
     return event
 
 
@@ -109,7 +115,7 @@ _EXCEPTIONS = structlog.processors.ExceptionRenderer(structlog.tracebacks.Except
 def _to_json(logger: WrappedLogger, method: str, event: EventDict) -> str:
     if "exc_info" in event:
         event = _EXCEPTIONS(logger, method, event)
-    return orjson.dumps(event, default=repr).decode()
+    return orjson.dumps(event, default=repr, option=orjson.OPT_UTC_Z).decode()
 
 
 def _route_standard_library(process: str, level: int, renderer: list[Processor]) -> None:

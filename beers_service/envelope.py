@@ -49,22 +49,7 @@ def envelope_of_record(record: EventRecord, log_id: str) -> Json:
 
     It takes the payload as it is kept: to make an object of it first would take longer than all the rest.
     """
-    position, beer_id, version, name, schema, time, request_id, correlation_id, _, data, actor = record
-    document: Json = {
-        "id": f"{log_id}:{position}",
-        "type": name,
-        "position": position,
-        "beer_id": beer_id,
-        "version": version,
-        "time": _written(time),
-        "request_id": request_id,
-        "correlation_id": correlation_id,
-        "data": orjson.loads(data),
-        "schema": schema,
-    }
-    if actor is not None:
-        document["actor"] = actor
-    return document
+    return _document(record, log_id, orjson.loads(record.data))
 
 
 def message(record: EventRecord, log_id: str) -> Message:
@@ -72,7 +57,7 @@ def message(record: EventRecord, log_id: str) -> Message:
 
     The rest is in `properties`.
     """
-    content = envelope_of_record(record, log_id)
+    content = _document(record, log_id, orjson.Fragment(record.data))
     headers: dict[str, str | int] = {
         "ce-id": content["id"],
         "ce-subject": str(record.beer_id),
@@ -95,6 +80,25 @@ def properties(name: str, log_id: str) -> Mapping[str, Any]:
         "type": name,
         "application_headers": {"ce-specversion": "1.0", "ce-source": f"/beers/{log_id}", "ce-type": name},
     }
+
+
+def _document(record: EventRecord, log_id: str, data: object) -> Json:
+    position, beer_id, version, name, schema, time, request_id, correlation_id, _, _, actor = record
+    document: Json = {
+        "id": f"{log_id}:{position}",
+        "type": name,
+        "position": position,
+        "beer_id": beer_id,
+        "version": version,
+        "time": _written(time),
+        "request_id": request_id,
+        "correlation_id": correlation_id,
+        "data": data,
+        "schema": schema,
+    }
+    if actor is not None:
+        document["actor"] = actor
+    return document
 
 
 @lru_cache(256)

@@ -1,6 +1,7 @@
 """Beers, times and errors as JSON values: what RPC answers and stored answers are made of."""
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from beers_service.domain.beer import Beer
@@ -9,8 +10,9 @@ from beers_service.domain.errors import InvalidField
 Json = dict[str, Any]
 
 
+@lru_cache(maxsize=256)  # all beers and events of a commit share their time
 def represent_time(time: datetime) -> str:
-    """Return *time* in RFC 3339 with microseconds: ``2026-11-23T21:40:22.123456Z``."""
+    """Return *time*, in UTC, in RFC 3339 with microseconds: ``2026-11-23T21:40:22.123456Z``."""
     return time.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
