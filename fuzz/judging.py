@@ -40,10 +40,11 @@ _OURS = "/beers.v1.BeersService/"
 
 _UNPARSED = re.compile(
     rb"grpc-status\x0213\0\x0cgrpc-message."
-    rb"(Error parsing '[^']*' metadata|Illegal header |Failed parsing HTTP/2 |Compression bit set but no encoding)"
+    rb"(Error parsing '[^']*' metadata|Illegal header |Failed parsing HTTP/2 |Compression bit set but no encoding"
+    rb"|Decompression failed)"
 )
-"""An INTERNAL among the bytes of an answer; by such gRPC itself tells of headers that
-HTTP/2 does not allow, and of a compressed message without an encoding, as its specification has it."""
+"""An INTERNAL among the bytes of an answer; by such gRPC itself tells of headers that HTTP/2 does not allow, and of a
+compressed message without an encoding, or that cannot be expanded, as its specification has it."""
 
 
 def internal(answer: bytes) -> bool:

@@ -226,8 +226,8 @@ class Bridge:
             ("grpc.so_reuseport", int(settings.reuse_port)),
             # What a client has beyond that waits with the client, and not in our memory before what others send.
             ("grpc.max_concurrent_streams", settings.max_streams),
-            # It would refuse a call for which the client has just made room: what has ended is counted for a while.
-            ("grpc.http.overload_protection", 0),
+            # It may refuse a call for which the client has just made room: what has ended is counted for a while.
+            ("grpc.http.overload_protection", int(settings.reset_protection)),
             ("grpc.max_receive_message_length", _LARGEST_REQUEST),
             ("grpc.max_send_message_length", -1),
             # gRPC refuses at random between the two, where they differ.

@@ -25,6 +25,7 @@ _DEFAULTS: Mapping[str, object] = {
     "MAX_WAIT": 1,
     "MAX_WATCHES": 5000,
     "MAX_STREAMS": 100,
+    "RESET_PROTECTION": False,
     "MAX_CALLS_PER_CLIENT": 0,
     "MAX_WATCHES_PER_CLIENT": 0,
     "MAX_RATE_PER_CLIENT": 0,
@@ -77,6 +78,7 @@ class Settings:
         max_wait: For a call to wait for its turn, as far as can be foreseen; what would wait longer is refused.
         max_watches: Watches at once; more are refused.
         max_streams: Calls and watches at once on one connection; the client keeps more until one of them has ended.
+        reset_protection: Whether calls that a client has ended count for `max_streams` until gRPC is done with them.
         connection_age: After which clients are told to connect anew; 0 for never.
         connection_grace: From then on, for what is under way on the old connection.
         watch_patience: For a watcher to read what it was sent, before its watch is ended.
@@ -111,6 +113,7 @@ class Settings:
     max_wait: float = 1.0
     max_watches: int = 5000
     max_streams: int = 100
+    reset_protection: bool = False
     connection_age: float = 1800.0
     connection_grace: float = 900.0
     watch_patience: float = 10.0
@@ -168,6 +171,7 @@ def settings(config: Mapping[str, object]) -> Settings:
         max_wait=configuration.number(values, "MAX_WAIT", 0.01, 3600),
         max_watches=configuration.integer(values, "MAX_WATCHES", 1, 1_000_000),
         max_streams=configuration.integer(values, "MAX_STREAMS", 1, 1_000_000),
+        reset_protection=_flag(values, "RESET_PROTECTION"),
         connection_age=_age(values),
         connection_grace=configuration.number(values, "MAX_CONNECTION_AGE_GRACE", 1, 86_400),
         watch_patience=configuration.number(values, "WATCH_PATIENCE", 0.1, 3600),

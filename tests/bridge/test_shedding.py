@@ -1,6 +1,7 @@
 """Too much to do: what is refused costs little, and what is accepted does not wait for long."""
 
 import asyncio
+from collections import Counter
 from typing import Any
 
 import grpc
@@ -10,7 +11,7 @@ from grpc_bridge.errors import CallFailed
 from grpc_bridge.proto.beers.v1 import beers_pb2 as v1
 from grpc_bridge.proto.beers.v1 import beers_pb2_grpc as v1_grpc
 from grpc_bridge.proto.pb import beers_pb2 as pb
-from tests.bridge.running_bridge import SERVING, details, refusal, running_bridge, trailers
+from tests.bridge.running_bridge import SERVING, RunningBridge, details, refusal, running_bridge, trailers
 from tests.bridge.scripted_service import scripted_service
 
 GET = v1.GetBeerRequest(beer_id=1)
@@ -166,3 +167,22 @@ async def test_what_a_client_has_beyond_the_streams_of_a_connection_waits_with_i
             service.gate.set()
             assert (await another).beer.id == 1
         assert [(await call).beer.id for call in calls] == [1] * 8
+
+
+async def test_what_protects_from_resets_refuses_some_who_keep_a_connection_full(amqp_uri: str) -> None:
+    told: dict[bool, Counter[grpc.StatusCode]] = {}
+    for protected in (False, True):
+        bridge = running_bridge(amqp_uri, max_streams=10, reset_protection=protected)
+        async with scripted_service(amqp_uri), bridge as running:
+            told[protected] = codes = Counter[grpc.StatusCode]()
+
+            async def call_again_and_again(running: RunningBridge = running, codes: Any = codes) -> None:
+                for _ in range(20):
+                    try:
+                        await running.beers.GetBeer(GET, timeout=10)
+                    except grpc.aio.AioRpcError as error:
+                        codes[error.code()] += 1
+
+            await asyncio.gather(*(call_again_and_again() for _ in range(30)))
+    assert not told[False]
+    assert told[True].keys() == {grpc.StatusCode.UNAVAILABLE}
