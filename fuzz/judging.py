@@ -31,9 +31,6 @@ server answered in the midst of a stream. Only the client has these words."""
 _ENDED = "_server_main_loop"
 """Stands in the traceback of gRPC's own server that has ended, and in whose place another one is put."""
 
-_LATE = "ExecuteBatchError"
-"""With which gRPC's own server ends a call that its client has left."""
-
 _EXPLAINED = "grpc-status-details-bin"
 _OURS = "/beers.v1.BeersService/"
 
@@ -80,6 +77,6 @@ def exception(logged: str) -> str | None:
     if not logged.startswith("{"):
         return logged if logged.startswith("Traceback") else None
     document = json.loads(logged)
-    if "exception" not in document or _ENDED in logged or _LATE in logged:
+    if "exception" not in document or _ENDED in logged:
         return None
     return f"an exception in a log: {document.get('event')}"
