@@ -4,7 +4,6 @@ The body repeats what the headers say because a Nameko handler sees the body alo
 """
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -90,7 +89,7 @@ def _document(record: EventRecord, log_id: str, data: object) -> Json:
         "position": position,
         "beer_id": beer_id,
         "version": version,
-        "time": _written(time),
+        "time": represent_time(from_microseconds(time)),
         "request_id": request_id,
         "correlation_id": correlation_id,
         "data": data,
@@ -99,8 +98,3 @@ def _document(record: EventRecord, log_id: str, data: object) -> Json:
     if actor is not None:
         document["actor"] = actor
     return document
-
-
-@lru_cache(256)
-def _written(microseconds: int) -> str:
-    return represent_time(from_microseconds(microseconds))

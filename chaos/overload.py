@@ -98,10 +98,7 @@ def measure(options: argparse.Namespace, folder: Path) -> int:
     quick = quantile(_answered(samples, calm, began), 0.5)
     later = quantile(_answered(samples, over + SETTLED, over + SETTLED + AFTER), 0.5)
     lost = [one for one in samples if one.kind != HEALTH and one.due > over + SETTLED and one.code != "OK"]
-    # Short calls wait with their clients, of whom each has few at a time, and none is refused.
-    some_are_refused = bool(refused) or options.calls == "search"
     claims = [
-        *([Claim("refused_p99", quantile(refused, 0.99), 0.05, "s until a call is refused, p99")] * some_are_refused),
         Claim("accepted_p99", quantile(accepted, 0.99), 2.0, "s until an accepted call is answered, p99"),
         Claim("ended_otherwise", sum(odd.values()), 0, "calls that were neither answered nor RESOURCE_EXHAUSTED"),
         Claim("health_wrong", sum(one.code != "SERVING" for one in health), 0, "answers of health but SERVING"),
@@ -115,6 +112,9 @@ def measure(options: argparse.Namespace, folder: Path) -> int:
         ),
         Claim("failed_after", len(lost), 0, f"calls that failed from {SETTLED:g} s after the end"),
     ]
+    # Short calls wait with their clients, of whom each has few at a time: none need be refused.
+    if refused or options.calls == "search":
+        claims.insert(0, Claim("refused_p99", quantile(refused, 0.99), 0.05, "s until a call is refused, p99"))
     more = {
         "kind": options.calls,
         "connections": options.connections,

@@ -63,8 +63,8 @@ class Desk(grpc.GenericRpcHandler):
         return self._handlers.get(path)
 
     def handler(self, path: str) -> "grpc.RpcMethodHandler[Any, Any] | errors.Refusal":
-        """Return who is to handle a call that has just come of the method with this *path*, or what it is told."""
-        return self._refusal() if path in self.unary and self._crowded() else self._handlers[path]
+        """Return who is to handle a call that has just come of one of the `unary` methods, or what it is told."""
+        return self._refusal() if self._crowded() else self._handlers[path]
 
     async def _refuse(self, _requests: object, context: "grpc.aio.ServicerContext[Any, Any]") -> None:
         answer = self._refusal()

@@ -167,9 +167,9 @@ class Ground:
             port = processes.free_port()
             url = database_url or f"sqlite:///{self.folder / f'{name}.db'}"
             uri = self.broker(name)
-            chosen = {"AMQP_URI": uri, "DATABASE_URL": url, "PORT": str(port), "REUSE_PORT": "true", **settings}
+            chosen = {"AMQP_URI": uri, "DATABASE_URL": url, "PORT": str(port), "REUSE_PORT": "true"}
             # 256 pages of 50 at a time take a slow machine more than the second for which a call may wait by default.
-            chosen["MAX_WAIT"] = "10"
+            chosen |= {"MAX_WAIT": "10", **settings}
             if make_url(url).drivername != "sqlite":
                 client(["-m", "beers_cli", "admin", "migrate"], settings=chosen)
             service = self.server(f"{name}-service", "beers_service", **chosen)
