@@ -38,7 +38,7 @@ LANES: Final = 2
 
 GREEN: Final = frozenset({"unit", "service", "subscriber", "faults", "docs", "e2e"})
 """The directories whose tests, or processes that they start, have green threads. Only there coverage asks which of them
-runs: to ask makes a greenlet for each thread, and Python 3.11 may never come back from freeing one while it traces."""
+runs, and of the processes only in those that may have some: see traced_threads."""
 
 DIRECTORY_SECONDS: Final = 900
 """How long one directory may take. pytest-timeout ends a test that hangs; this ends a pytest that hangs."""

@@ -17,6 +17,8 @@ from beers_cli import processes
 from tests.nodes import wait_for_none_with
 
 PATIENCE = 60.0
+TO_THE_END = 100.0
+Finished = subprocess.CompletedProcess[str]
 ROOT = Path(__file__).parents[2]
 
 
@@ -50,6 +52,27 @@ def fuzz(folder: Path, *arguments: str, patience: float) -> dict[str, Any]:
     assert min(result["connections"], result["messages"], result["answered"], result["probes"]) > 0
     assert {"OK", "INVALID_ARGUMENT"} <= result["codes"].keys()
     return result
+
+
+def finished(command: list[str], environment: dict[str, str], folder: Path | None = None, given: str = "") -> Finished:
+    """Run a command to its end. One that does not end in time has to say where it stands, and is ended."""
+    with subprocess.Popen(
+        command,
+        env=environment | {"PYTHONFAULTHANDLER": "1"},
+        cwd=folder,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            printed, told = process.communicate(given, timeout=TO_THE_END)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGABRT)  # all that it has started as well
+            printed, told = process.communicate(timeout=PATIENCE)
+            raise AssertionError(f"not within {TO_THE_END:g} s: {command}\n{printed}\n{told}") from None
+    return Finished(command, process.returncode, printed, told)
 
 
 class Running:
@@ -152,15 +175,7 @@ class Product:
 
     def beers(self, *arguments: str, status: int = 0) -> str:
         """Run the command line and return what it printed: on standard output, else on standard error."""
-        done = subprocess.run(
-            [sys.executable, "-m", "beers_cli", *arguments],
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=100,
-        )
+        done = finished([sys.executable, "-m", "beers_cli", *arguments], self.environment)
         assert done.returncode == status, done.stdout + done.stderr
         return done.stdout or done.stderr
 

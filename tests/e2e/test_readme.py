@@ -2,7 +2,6 @@
 
 import re
 import sqlite3
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.running import ROOT, Product, Running, until
+from tests.e2e.running import ROOT, Product, Running, finished, until
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -64,16 +63,9 @@ def block(language: str, *words: str) -> str:
 
 def run(reader: Product, script: str, given: str = "") -> str:
     """Run a shell script where the README's address is the product's; it must succeed."""
-    done = subprocess.run(
-        ["bash", "-euc", script.replace("127.0.0.1:8000", reader.environment["BEERS_ADDRESS"])],
-        cwd=reader.folder,
-        env=reader.environment | {"PATH": f"{Path(sys.executable).parent}:{reader.environment['PATH']}"},
-        input=given,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+    command = ["bash", "-euc", script.replace("127.0.0.1:8000", reader.environment["BEERS_ADDRESS"])]
+    path = {"PATH": f"{Path(sys.executable).parent}:{reader.environment['PATH']}"}
+    done = finished(command, reader.environment | path, reader.folder, given)
     assert done.returncode == 0, "\n".join([done.stdout, done.stderr, *reader.running.lines])
     return done.stdout
 
