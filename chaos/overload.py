@@ -32,7 +32,7 @@ PROBES = 50
 """Calls a second that are measured one by one."""
 
 DEADLINE = 10.0
-SUSTAINED, BEFORE, AFTER = 5.0, 3.0, 5.0
+SUSTAINED, BEFORE, AFTER = 10.0, 3.0, 5.0
 """Seconds of the search for the sustainable load, and of calm before and after."""
 
 SETTLED = 2.0

@@ -176,6 +176,7 @@ class Batcher:
         self._flush_scheduled = False
         self._pace = Pace()
         self._rows = 0  # that the answers to those that wait may hold
+        self._away = 0  # calls of the batches that are on their way
 
     @property
     def waiting(self) -> int:
@@ -187,16 +188,21 @@ class Batcher:
         """How many batches have left and not been answered."""
         return len(self._on_the_way)
 
-    @property
-    def crowded(self) -> bool:
-        """Whether as many calls wait as may."""
+    def crowded(self, busy: int = 0) -> bool:
+        """Tell whether as many calls wait as may.
+
+        Args:
+            busy: How many calls were let in and have not ended. Those of them that are not here yet will wait as well;
+                some of a crowd that is let in at once would otherwise only be refused later, when that costs more.
+        """
         waiting, limits = len(self._waiting), self._limits
         if waiting >= limits.waiting:
             return True
         if not waiting or self._held:
             return False
+        entering = max(0, busy - waiting - self._away)
         # Those on their way count: a slow service has many of them, since none keeps its slot for longer than a lease.
-        batches = len(self._on_the_way) + self._batches(waiting, self._rows)
+        batches = len(self._on_the_way) + self._batches(waiting, self._rows) * (1 + entering / waiting)
         return batches * self._pace.seconds > limits.patience
 
     def add(self, call: Call) -> None:
@@ -205,7 +211,7 @@ class Batcher:
         Raises:
             CallFailed: Overloaded, if too many calls wait already.
         """
-        if self.crowded:
+        if self.crowded():
             self.refused += 1
             raise overloaded("too many calls are waiting for the service")
         self._waiting.append(call)
@@ -233,6 +239,7 @@ class Batcher:
             if batch.timer is not None:
                 batch.timer.cancel()
             self._free_slot(batch)
+            self._away -= len(batch.calls)
             busy = bool(self._on_the_way or self._waiting)
             fullness = self._batches(len(batch.calls), sum(call.rows for call in batch.calls))
             self._pace.answered(self._loop.time(), busy=busy, fullness=fullness)
@@ -267,6 +274,7 @@ class Batcher:
             batch = Batch(self._numbers, calls, self._loop.time())
             self._slots -= 1
             self._on_the_way[batch.number] = batch
+            self._away += len(calls)
             batch.timer = self._loop.call_later(self._limits.lease, self._end_lease, batch)
             self._send(batch)
 

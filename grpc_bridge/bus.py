@@ -248,10 +248,9 @@ class Bus:
             if not nodes_left:
                 await asyncio.sleep(backoff(rounds - 1))
 
-    @property
-    def crowded(self) -> bool:
-        """Whether further calls would only be refused."""
-        return self.batcher.crowded
+    def crowded(self, busy: int) -> bool:
+        """Tell whether further calls would only be refused; *busy* calls were let in before and have not ended."""
+        return self.batcher.crowded(busy)
 
     def fail_all(self, failure: CallFailed) -> None:
         """Fail every call that has no answer yet."""

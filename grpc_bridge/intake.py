@@ -37,8 +37,9 @@ _TAKEN = {
 POSSIBLE: Final = all(hasattr(owner, name) for owner, names in _TAKEN.items() for name in names)
 """Whether this version of gRPC has what it takes."""
 
-FindHandler = Callable[[], "grpc.RpcMethodHandler[Any, Any] | Refusal"]
-"""Tells who is to handle the call that has just come, or what it is told at once, unread."""
+FindHandler = Callable[[int], "grpc.RpcMethodHandler[Any, Any] | Refusal"]
+"""Tells who is to handle the call that has just come, or what it is told at once, unread. Takes the number of calls
+that were let in before and have not ended."""
 
 
 class Intake:
@@ -64,6 +65,7 @@ class Intake:
         self.server.add_generic_rpc_handlers(handlers)
         self._methods = methods
         self._calls: set[asyncio.Task[None]] = set()
+        self._refusals: set[asyncio.Task[None]] = set()
         self._takers: list[asyncio.Task[None]] = []
         if isinstance(self.server, _Server):
             self.server.core.add_registered_method_handlers(dict.fromkeys(methods))
@@ -98,16 +100,15 @@ class Intake:
                 state = await core._request_registered_call(name)
             except cygrpc._RequestCallError:
                 continue  # the server stops, or that client has gone
-            handler = find()
+            handler = find(len(self._calls))
             if isinstance(handler, Refusal):
-                work = self._refuse(state, handler)
+                work, tasks = self._refuse(state, handler), self._refusals
             else:
-                work = cygrpc._schedule_rpc_coro(
-                    cygrpc._handle_unary_unary_rpc(handler, state, loop), state, loop, path
-                )
-            call = loop.create_task(work, name=path)
-            self._calls.add(call)
-            call.add_done_callback(self._calls.discard)
+                answering = cygrpc._handle_unary_unary_rpc(handler, state, loop)
+                work, tasks = cygrpc._schedule_rpc_coro(answering, state, loop, path), self._calls
+            task = loop.create_task(work, name=path)
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
 
     async def _refuse(self, state: Any, refusal: Refusal) -> None:
         """Tell the client no, and nothing else: who is refused in a crowd must not wait for what others cost."""

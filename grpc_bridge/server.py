@@ -252,14 +252,18 @@ class Bridge:
         }
         beers = servicer.BeersServicer(self._bus, self._feed, self._watches).methods(reception)
         desk = Desk(
-            servicer.SERVICE, beers, lambda: reception.full or self._bus.crowded, reception.refused, self._logger
+            servicer.SERVICE,
+            beers,
+            lambda busy: reception.full or self._bus.crowded(busy),
+            reception.refused,
+            self._logger,
         )
         others = (grpc.method_handlers_generic_handler(name, methods) for name, methods in served.items())
         door = None if settings.open_reflection else self._door
         reflecting = reflection.handlers([servicer.SERVICE, *served], door, READ)
         taken: dict[str, FindHandler] = {path: partial(desk.handler, path) for path in sorted(desk.unary)}
         check = served[health.SERVICE]["Check"]
-        taken[f"/{health.SERVICE}/Check"] = lambda: check
+        taken[f"/{health.SERVICE}/Check"] = lambda _busy: check
         return Intake(options, [desk, *others, *reflecting], taken)
 
     def _listen(self, intake: Intake) -> int:

@@ -24,6 +24,8 @@ _TELL_EVERY: Final = 1.0  # seconds
 class Desk(grpc.GenericRpcHandler):
     """Gives out the handlers of the *methods* of *service*, and while it is `crowded` refuses calls of one request.
 
+    What tells whether it is takes the number of calls that were let in before and have not ended, as far as known.
+
     What it refuses is in *refused*, as ``unread``.
 
     Streams have limits of their own, and so has the contract whose failures are no statuses; health has none.
@@ -36,7 +38,7 @@ class Desk(grpc.GenericRpcHandler):
         self,
         service: str,
         methods: "Mapping[str, grpc.RpcMethodHandler[Any, Any]]",
-        crowded: Callable[[], bool],
+        crowded: Callable[[int], bool],
         refused: Counter[str],
         logger: FilteringBoundLogger,
     ) -> None:
@@ -58,13 +60,18 @@ class Desk(grpc.GenericRpcHandler):
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any] | None":
         """Return who is to handle a call; None if it is none of ours."""
         path = handler_call_details.method
-        if path in self.unary and self._crowded():
+        if path in self.unary and self._crowded(0):
             return self._refusing
         return self._handlers.get(path)
 
-    def handler(self, path: str) -> "grpc.RpcMethodHandler[Any, Any] | errors.Refusal":
-        """Return who is to handle a call that has just come of one of the `unary` methods, or what it is told."""
-        return self._refusal() if self._crowded() else self._handlers[path]
+    def handler(self, path: str, busy: int) -> "grpc.RpcMethodHandler[Any, Any] | errors.Refusal":
+        """Return who is to handle a call that has just come of one of the `unary` methods, or what it is told.
+
+        Args:
+            path: That of the method.
+            busy: How many calls were let in before, and have not ended.
+        """
+        return self._refusal() if self._crowded(busy) else self._handlers[path]
 
     async def _refuse(self, _requests: object, context: "grpc.aio.ServicerContext[Any, Any]") -> None:
         answer = self._refusal()

@@ -100,10 +100,24 @@ async def test_a_slow_service_has_a_short_queue() -> None:
     queue = Queue(calls=10, patience=0.05)
     assert queue.offer(250) == 250, "nothing is known of its pace"
     await queue.answer(20, 0.02)
-    assert queue.batcher.crowded, "another five batches wait"
+    assert queue.batcher.crowded(), "another five batches wait"
     await queue.answer(5, 0.02)
     # Ten calls each fiftieth of a second: in a twentieth it answers 25, and ten of these are on their way.
     assert 5 < queue.offer(200) < 50
+
+
+async def test_who_was_let_in_and_has_not_come_yet_is_taken_for_waiting() -> None:
+    queue = Queue(calls=10, patience=1.0)
+    for _ in range(300):
+        queue.offer(10)
+        await asyncio.sleep(0)
+        await queue.answer(1, 0)  # those are no longer on their way
+    queue.offer(100)
+    await queue.answer(8, 0.02)
+    waiting, away = 10, 10
+    assert (queue.batcher.waiting, len(queue.sent[-1].calls)) == (waiting, away)
+    assert not queue.batcher.crowded(waiting + away), "they are counted already"
+    assert queue.batcher.crowded(waiting + away + 2000), "two hundred batches, of which fifty a second are answered"
 
 
 async def test_what_answers_hold_counts_as_well() -> None:
