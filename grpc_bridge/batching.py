@@ -29,8 +29,8 @@ class Limits:
         size: Bytes of one batch; a call that is larger travels alone.
         rows: Beers or events that the answers to one batch hold together, as far as they can be foreseen.
         waiting: Calls that may gather; more are refused.
-        patience: Seconds for which a call may have to wait for its turn, as far as can be foreseen; what comes when it
-            would be more is refused. A slow service makes a short queue.
+        patience: Seconds for which a call may have to wait for its answer, as far as can be foreseen; what comes when
+            it would be more is refused. A slow service makes a short queue.
         lease: Seconds for which a batch keeps its slot. One that is lost, or with an instance that hangs, must not
             stop the others; the limit on calls bounds what can be on the way even so.
     """
@@ -202,7 +202,8 @@ class Batcher:
             return False
         entering = max(0, busy - waiting - self._away)
         # Those on their way count: a slow service has many of them, since none keeps its slot for longer than a lease.
-        batches = len(self._on_the_way) + self._batches(waiting, self._rows) * (1 + entering / waiting)
+        # And so does the one that the next call would travel in.
+        batches = len(self._on_the_way) + self._batches(waiting, self._rows) * (1 + entering / waiting) + 1
         return batches * self._pace.seconds > limits.patience
 
     def add(self, call: Call) -> None:

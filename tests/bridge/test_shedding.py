@@ -97,13 +97,13 @@ class Queue:
 
 
 async def test_a_slow_service_has_a_short_queue() -> None:
-    queue = Queue(calls=10, patience=0.05)
+    queue = Queue(calls=10, patience=0.1)
     assert queue.offer(250) == 250, "nothing is known of its pace"
     await queue.answer(20, 0.02)
     assert queue.batcher.crowded(), "another five batches wait"
     await queue.answer(5, 0.02)
-    # Ten calls each fiftieth of a second: in a twentieth it answers 25, and ten of these are on their way.
-    assert 5 < queue.offer(200) < 50
+    # Ten calls each fiftieth of a second: in a tenth it answers fifty, and ten of these are on their way.
+    assert 5 < queue.offer(200) < 60
 
 
 async def test_who_was_let_in_and_has_not_come_yet_is_taken_for_waiting() -> None:
