@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from beers_runtime.tracing import Span
 from grpc_bridge.errors import CallFailed, overloaded
 
-_NEWS = 0.3
-"""How much the latest answer counts for the pace, if its batch was full or slower than that."""
+_NEWS = (0.3, 0.1)
+"""How much the latest answer counts for the pace, if its batch was full or slower than that: for the average that soon
+tells of a service which has become slow, and for the one that a few quick answers in a row do not deceive."""
 _LEAST = 0.1
 """What an emptier batch counts at least, as a part of it: after a pause it is soon known that all is well."""
 _LONGEST_STEP = 1.0  # seconds
@@ -133,11 +134,12 @@ class Pace:
     where each call takes its time, what was quick with a few says little: that counts less, the emptier the batch was.
 
     Attributes:
-        seconds: From one answer to the next, on a fading average; 0 while nothing is known.
+        seconds: From one answer to the next: the slower of two fading averages; 0 while nothing is known.
     """
 
     def __init__(self) -> None:
         self.seconds = 0.0
+        self._averages = [0.0] * len(_NEWS)
         self._since: float | None = None
 
     def answered(self, now: float, *, busy: bool, fullness: float = 1.0) -> None:
@@ -145,8 +147,12 @@ class Pace:
         if self._since is not None:
             # What takes longer is a pause, of a disk or an instance that ended, and says little of the pace.
             step = min(now - self._since, _LONGEST_STEP)
-            weight = 1.0 if step > self.seconds else max(_LEAST, min(1.0, fullness))
-            self.seconds += (step - self.seconds) * _NEWS * weight
+            part = max(_LEAST, min(1.0, fullness))
+            self._averages = [
+                average + (step - average) * news * (1.0 if step > average else part)
+                for average, news in zip(self._averages, _NEWS, strict=True)
+            ]
+            self.seconds = max(self._averages)
         self._since = now if busy else None
 
     def rest(self) -> None:

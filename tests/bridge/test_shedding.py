@@ -39,7 +39,7 @@ def test_a_pause_of_the_service_is_not_taken_for_its_pace() -> None:
         pace.answered(step * 0.01, busy=True)
     pace.answered(30.0, busy=True)
     assert pace.seconds < 0.35
-    for step in range(10):
+    for step in range(30):
         pace.answered(30.0 + step * 0.01, busy=True)
     assert pace.seconds < 0.03
     pace.rest()
@@ -65,7 +65,15 @@ def test_after_a_pause_a_few_calls_that_are_quick_show_that_all_is_well() -> Non
     assert pace.seconds > 0.5
     for step in range(60):
         pace.answered(5.0 + step * 0.005, busy=True, fullness=0.004)
-    assert pace.seconds < 0.2, "a third of a second later"
+    assert pace.seconds < 0.25, "a third of a second later"
+
+
+def test_a_few_full_batches_that_were_quick_do_not_let_a_crowd_in() -> None:
+    pace, now = Pace(), 0.0
+    for step in [*([0.1] * 50), *([0.02] * 4)]:
+        now += step
+        pace.answered(now, busy=True)
+    assert pace.seconds > 0.07
 
 
 class Queue:
