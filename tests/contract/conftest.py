@@ -88,3 +88,19 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     yield store
     if store.engine is not None:
         store.engine.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/beers.db"
+    given: str = request.getfixturevalue("postgres_url")
+    return given
+
+
+@pytest.fixture
+def sql(url: str) -> Iterator[Store]:
+    store = sql_store(url)
+    assert store.engine is not None
+    yield store
+    store.engine.dispose()
