@@ -15,8 +15,8 @@ from grpc_bridge.errors import CallFailed, overloaded
 _NEWS = (0.3, 0.1)
 """How much the latest answer counts for the pace, if its batch was full or slower than that: for the average that soon
 tells of a service which has become slow, and for the one that a few quick answers in a row do not deceive."""
-_LEAST = 0.1
-"""What an emptier batch counts at least, as a part of it: after a pause it is soon known that all is well."""
+_LEAST = 0.03
+"""How much the answer to an emptier batch counts at least: after a pause it is soon known that all is well."""
 _LONGEST_STEP = 1.0  # seconds
 
 
@@ -147,9 +147,9 @@ class Pace:
         if self._since is not None:
             # What takes longer is a pause, of a disk or an instance that ended, and says little of the pace.
             step = min(now - self._since, _LONGEST_STEP)
-            part = max(_LEAST, min(1.0, fullness))
+            part = min(1.0, fullness)
             self._averages = [
-                average + (step - average) * news * (1.0 if step > average else part)
+                average + (step - average) * (news if step > average else max(_LEAST, news * part))
                 for average, news in zip(self._averages, _NEWS, strict=True)
             ]
             self.seconds = max(self._averages)

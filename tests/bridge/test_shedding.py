@@ -65,7 +65,7 @@ def test_after_a_pause_a_few_calls_that_are_quick_show_that_all_is_well() -> Non
     assert pace.seconds > 0.5
     for step in range(60):
         pace.answered(5.0 + step * 0.005, busy=True, fullness=0.004)
-    assert pace.seconds < 0.25, "a third of a second later"
+    assert pace.seconds < 0.2, "a third of a second later"
 
 
 def test_a_few_full_batches_that_were_quick_do_not_let_a_crowd_in() -> None:
