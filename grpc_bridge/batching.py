@@ -200,16 +200,18 @@ class Batcher:
         Args:
             busy: How many calls were let in and have not ended. Those of them that are not here yet will wait as well;
                 some of a crowd that is let in at once would otherwise only be refused later, when that costs more.
+                They count for one batch at most: some are answered already, and some may never come.
         """
         waiting, limits = len(self._waiting), self._limits
         if waiting >= limits.waiting:
             return True
         if not waiting or self._held:
             return False
-        entering = max(0, busy - waiting - self._away)
+        here = self._batches(waiting, self._rows)
+        entering = min(1.0, here * max(0, busy - waiting - self._away) / waiting)
         # Those on their way count: a slow service has many of them, since none keeps its slot for longer than a lease.
         # And so does the one that the next call would travel in.
-        batches = len(self._on_the_way) + self._batches(waiting, self._rows) * (1 + entering / waiting) + 1
+        batches = len(self._on_the_way) + here + entering + 1
         return batches * self._pace.seconds > limits.patience
 
     def add(self, call: Call) -> None:

@@ -114,18 +114,24 @@ async def test_a_slow_service_has_a_short_queue() -> None:
     assert 5 < queue.offer(200) < 60
 
 
-async def test_who_was_let_in_and_has_not_come_yet_is_taken_for_waiting() -> None:
-    queue = Queue(calls=10, patience=1.0)
-    for _ in range(300):
-        queue.offer(10)
+async def test_who_was_let_in_and_has_not_come_yet_is_taken_for_waiting_up_to_a_batch() -> None:
+    for patience, entering, crowded in (
+        (1.9, 0, False),
+        (1.9, 8, False),
+        (1.9, 9, True),
+        (2.0, 9, False),
+        (2.0, 2000, False),
+    ):
+        queue = Queue(calls=10, patience=patience)
+        for _ in range(30):
+            queue.offer(10)
+            await asyncio.sleep(0)
+            await queue.answer(1, 0)  # those are no longer on their way
+        queue.offer(20)
         await asyncio.sleep(0)
-        await queue.answer(1, 0)  # those are no longer on their way
-    queue.offer(100)
-    await queue.answer(8, 0.02)
-    waiting, away = 10, 10
-    assert (queue.batcher.waiting, len(queue.sent[-1].calls)) == (waiting, away)
-    assert not queue.batcher.crowded(waiting + away), "they are counted already"
-    assert queue.batcher.crowded(waiting + away + 2000), "two hundred batches, of which fifty a second are answered"
+        queue.batcher._pace.seconds = 0.5
+        assert (queue.batcher.waiting, len(queue.sent[-1].calls)) == (10, 10), "a batch waits, and one is on its way"
+        assert queue.batcher.crowded(10 + 10 + entering) is crowded, (patience, entering)
 
 
 async def test_what_answers_hold_counts_as_well() -> None:
