@@ -52,7 +52,8 @@ def test_all_others_are_asked_for_theirs(command: str) -> None:
 
 @pytest.mark.parametrize(("module", "concurrency"), [("beers_cli", "thread"), ("beers_service", "thread greenlet")])
 def test_coverage_takes_it_up_in_processes_that_tests_start(module: str, concurrency: str, tmp_path: Path) -> None:
-    environment = os.environ | {
+    own = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    environment = own | {
         "COVERAGE_PROCESS_START": str(ROOT / "pyproject.toml"),
         "COVERAGE_FILE": str(tmp_path / ".coverage"),
         "COVERAGE_DEBUG": "config",
