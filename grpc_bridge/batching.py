@@ -139,19 +139,20 @@ class Pace:
 
     def __init__(self) -> None:
         self.seconds = 0.0
-        self._averages = [0.0] * len(_NEWS)
+        self._averages = (0.0, 0.0)
         self._since: float | None = None
 
     def answered(self, now: float, *, busy: bool, fullness: float = 1.0) -> None:
         """Note the answer to a batch of this *fullness*, and whether the service is *busy* with others since."""
         if self._since is not None:
-            # What takes longer is a pause, of a disk or an instance that ended, and says little of the pace.
-            step = min(now - self._since, _LONGEST_STEP)
-            part = min(1.0, fullness)
-            self._averages = [
-                average + (step - average) * (news if step > average else max(_LEAST, news * part))
+            step, part = now - self._since, min(1.0, fullness)
+            soon, steady = (
+                average + (min(step, _LONGEST_STEP) - average) * (news if step > average else max(_LEAST, news * part))
                 for average, news in zip(self._averages, _NEWS, strict=True)
-            ]
+            )
+            # What takes longer is a pause, of a disk or an instance that ended, and says little of the pace: to the
+            # average that is slow to forget, nothing.
+            self._averages = (soon, steady if step <= _LONGEST_STEP else self._averages[1])
             self.seconds = max(self._averages)
         self._since = now if busy else None
 
@@ -182,7 +183,6 @@ class Batcher:
         self._flush_scheduled = False
         self._pace = Pace()
         self._rows = 0  # that the answers to those that wait may hold
-        self._away = 0  # calls of the batches that are on their way
 
     @property
     def waiting(self) -> int:
@@ -208,7 +208,8 @@ class Batcher:
         if not waiting or self._held:
             return False
         here = self._batches(waiting, self._rows)
-        entering = min(1.0, here * max(0, busy - waiting - self._away) / waiting)
+        away = sum(len(batch.calls) for batch in self._on_the_way.values())
+        entering = min(1.0, here * max(0, busy - waiting - away) / waiting)
         # Those on their way count: a slow service has many of them, since none keeps its slot for longer than a lease.
         # And so does the one that the next call would travel in.
         batches = len(self._on_the_way) + here + entering + 1
@@ -248,7 +249,6 @@ class Batcher:
             if batch.timer is not None:
                 batch.timer.cancel()
             self._free_slot(batch)
-            self._away -= len(batch.calls)
             busy = bool(self._on_the_way or self._waiting)
             fullness = self._batches(len(batch.calls), sum(call.rows for call in batch.calls))
             self._pace.answered(self._loop.time(), busy=busy, fullness=fullness)
@@ -283,7 +283,6 @@ class Batcher:
             batch = Batch(self._numbers, calls, self._loop.time())
             self._slots -= 1
             self._on_the_way[batch.number] = batch
-            self._away += len(calls)
             batch.timer = self._loop.call_later(self._limits.lease, self._end_lease, batch)
             self._send(batch)
 

@@ -1,8 +1,7 @@
 """A plugin of coverage: in processes that have no green threads it does not ask which of them runs.
 
-To ask makes a greenlet for each thread, and Python 3.11 may never come back from freeing one while it traces: a
-`beers watch` hung so, in a test of the whole product, whose service has green threads. So what is started from there
-goes by itself.
+To ask makes a greenlet for each thread, and Python 3.11 may never come back from freeing one while it traces. The tests
+of the whole product start processes with and without: a `beers` hung there once, most likely so.
 """
 
 import sys
