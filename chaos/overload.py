@@ -1,8 +1,8 @@
 """Ten times the sustainable load, offered whether it is answered or not.
 
-    python -m chaos.overload [--seconds 60] [--times 10] [--calls search|get|add] [--connections 16]
+    python -m chaos.overload [--seconds 60] [--times 10] [--calls search|get|add] [--connections 16] [--bridges 1]
 
-First h2load finds how many calls a second one service and one bridge sustain: 64 at a time, each as soon as one is
+First h2load finds how many calls a second one service and its bridges sustain: 64 at a time, each as soon as one is
 answered. Then it offers *times* as many, on its clock, over 16 connections, and a process of its own, on a connection
 of its own, offers 50 calls of the same kind a second and measures each from when it was due; health is asked for
 besides. h2load is light enough not to be what is measured, but sees no gRPC status: what it counts is only how many
@@ -73,15 +73,16 @@ def measure(options: argparse.Namespace, folder: Path) -> int:
     """Run it."""
     kind = KINDS[options.calls]
     program = load.find(say)
-    with standing(Cast("sqlite", 1, 1, subscriber=False, proxied=False), folder) as stage:
-        (bridge,) = of_role(stage, "bridge")
+    cast = Cast("sqlite", 1, options.bridges, subscriber=False, proxied=False, one_port=True)
+    with standing(cast, folder) as stage:
+        bridges = [bridge.process().pid for bridge in of_role(stage, "bridge")]
         with calling(folder, stage, "--rate", PROBES, "--deadline", DEADLINE, *kind.probe) as probes:
             sustained = _offered(program, folder, stage, kind, SUSTAINED)
             say(f"{sustained:,.0f} calls a second are sustained")
             pause(BEFORE + 2.0)
             calm = time.monotonic() - BEFORE
-            with _peak(bridge.process().pid) as peak:
-                before = peak.now()
+            with _peaks(bridges) as peaks:
+                before = [peak.now() for peak in peaks]
                 began = time.monotonic()
                 say(f"{options.times * sustained:,.0f} calls a second are offered for {options.seconds:g} s")
                 rate = options.times * sustained, options.connections
@@ -98,12 +99,13 @@ def measure(options: argparse.Namespace, folder: Path) -> int:
     quick = quantile(_answered(samples, calm, began), 0.5)
     later = quantile(_answered(samples, over + SETTLED, over + SETTLED + AFTER), 0.5)
     lost = [one for one in samples if one.kind != HEALTH and one.due > over + SETTLED and one.code != "OK"]
+    grown = max(round(peak.most - first, 1) for peak, first in zip(peaks, before, strict=True))
     claims = [
         Claim("accepted_p99", quantile(accepted, 0.99), 2.0, "s until an accepted call is answered, p99"),
         Claim("ended_otherwise", sum(odd.values()), 0, "calls that were neither answered nor RESOURCE_EXHAUSTED"),
         Claim("health_wrong", sum(one.code != "SERVING" for one in health), 0, "answers of health but SERVING"),
         Claim("health_p99", quantile((one.seconds for one in health), 0.99), 1.0, "s until health answers, p99"),
-        Claim("grown", round(peak.most - before, 1), WARM * MOST_CALLS, "MiB by which the bridge has grown"),
+        Claim("grown", grown, WARM * MOST_CALLS, "MiB by which a bridge has grown at most"),
         Claim(
             "slower_after",
             round(later / quick, 2) if quick and later else None,
@@ -118,6 +120,7 @@ def measure(options: argparse.Namespace, folder: Path) -> int:
     more = {
         "kind": options.calls,
         "connections": options.connections,
+        "bridges": options.bridges,
         "seconds": options.seconds,
         "sustained_per_second": round(sustained),
         "offered_per_second": round(options.times * sustained),
@@ -127,7 +130,7 @@ def measure(options: argparse.Namespace, folder: Path) -> int:
         "probes_accepted": len(accepted),
         "accepted_p50": quantile(accepted, 0.5),
         "otherwise": dict(odd),
-        "bridge_mib": [before, peak.most],
+        "bridge_mib": [[first, peak.most] for peak, first in zip(peaks, before, strict=True)],
     }
     return told(claims, more)
 
@@ -183,17 +186,18 @@ class Peak:
 
 
 @contextmanager
-def _peak(pid: int) -> Iterator[Peak]:
-    peak, stop = Peak(pid), threading.Event()
+def _peaks(pids: list[int]) -> Iterator[list[Peak]]:
+    peaks, stop = [Peak(pid) for pid in pids], threading.Event()
 
     def look() -> None:
         while not stop.wait(0.2):
-            peak.now()
+            for peak in peaks:
+                peak.now()
 
     looking = threading.Thread(target=look, daemon=True)
     looking.start()
     try:
-        yield peak
+        yield peaks
     finally:
         stop.set()
         looking.join()
@@ -204,5 +208,6 @@ if __name__ == "__main__":
     parser.add_argument("--seconds", type=float, default=60.0, help="how long it is offered (%(default)s)")
     parser.add_argument("--times", type=float, default=10.0, help="the sustainable load (%(default)s)")
     parser.add_argument("--calls", choices=tuple(KINDS), default="search", help="what is called (%(default)s)")
+    parser.add_argument("--bridges", type=int, default=1, metavar="N", help="how many share the port (%(default)s)")
     parser.add_argument("--connections", type=int, default=16, metavar="N", help="over how many (%(default)s)")
     sys.exit(main(parser, measure))

@@ -50,6 +50,7 @@ class Cast:
         proxied: Whether connections pass through the proxy, which takes a part of the machine.
         settings: What is configured otherwise than by default.
         brokers: How many nodes of RabbitMQ; several are a cluster, with quorum queues, and no proxy before it.
+        one_port: Whether the bridges share a port, so that the kernel deals out connections.
     """
 
     store: str
@@ -59,6 +60,7 @@ class Cast:
     proxied: bool = True
     settings: Mapping[str, str] = field(default_factory=lambda: SETTINGS)
     brokers: int = 1
+    one_port: bool = False
 
     @property
     def queue_type(self) -> str:
@@ -149,6 +151,9 @@ def staged(cast: Cast, folder: Path, say: Callable[[str], None]) -> Iterator[Sta
         admin.migrate(direct)
         ports = [processes.free_port() for _ in range(cast.bridges)]
         environment = _environment(cast, folder) | {"QUEUE_TYPE": cast.queue_type}
+        if cast.one_port:
+            ports = ports[:1] * cast.bridges
+            environment["REUSE_PORT"] = "true"
         uri = ";".join(node.uri for node in nodes.values())
         roles = cast.roles()
         for name in roles["service"]:
@@ -184,7 +189,7 @@ def staged(cast: Cast, folder: Path, say: Callable[[str], None]) -> Iterator[Sta
             parts=found,
             links=links,
             disk=disk,
-            addresses=tuple(f"127.0.0.1:{port}" for port in ports),
+            addresses=tuple(f"127.0.0.1:{port}" for port in dict.fromkeys(ports)),
             nodes=nodes,
             amqp_uri=uri,
             database_url=direct,
