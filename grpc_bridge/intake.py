@@ -13,8 +13,7 @@ that lacks some of it, all calls come in as gRPC's own server takes them.
 """
 
 import asyncio
-from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -24,11 +23,8 @@ from grpc.aio import _server
 
 from grpc_bridge.errors import Refusal
 
-AT_ONCE: Final = 128
-"""How many calls of one method are asked for at a time while all are let in: as many share a turn of the loop."""
-
-IN_A_CROWD: Final = 6
-"""How many still are when calls are refused: more come in bursts, for which those behind them wait."""
+AT_ONCE: Final = 6
+"""How many calls of one method are asked for at a time. More, and they come in bursts; fewer, and they come singly."""
 
 _TAKEN = {
     cygrpc: (
@@ -70,9 +66,7 @@ class Intake:
         self._methods = methods
         self._calls: set[asyncio.Task[None]] = set()
         self._refusals: set[asyncio.Task[None]] = set()
-        self._takers: set[asyncio.Task[None]] = set()
-        self._asking: Counter[str] = Counter()
-        self._failure: BaseException | None = None
+        self._takers: list[asyncio.Task[None]] = []
         if isinstance(self.server, _Server):
             self.server.core.add_registered_method_handlers(dict.fromkeys(methods))
 
@@ -80,14 +74,17 @@ class Intake:
         """Serve."""
         await self.server.start()
         if isinstance(self.server, _Server):
-            for path in self._methods:
-                for _ in range(AT_ONCE):
-                    self._ask(self.server.core, path)
+            self._takers = [
+                self._loop.create_task(self._take(self.server.core, path, find), name=f"intake of {path}")
+                for path, find in self._methods.items()
+                for _ in range(AT_ONCE)
+            ]
 
     async def ended(self, patience: float) -> None:
         """Return once the server has been stopped, or after *patience* seconds; raise what ended it, if that did."""
-        if self._failure is not None:
-            raise self._failure
+        for taker in self._takers:
+            if taker.done():
+                taker.result()
         await self.server.wait_for_termination(patience)
 
     async def stop(self, grace: float) -> None:
@@ -95,21 +92,9 @@ class Intake:
         await self.server.stop(grace)
         await asyncio.gather(*self._takers, return_exceptions=True)
 
-    def _ask(self, core: Any, path: str) -> None:
-        """Have one more call of a method asked for at a time."""
-        self._asking[path] += 1
-        taker = self._loop.create_task(self._take(core, path, self._methods[path]), name=f"intake of {path}")
-        self._takers.add(taker)
-        taker.add_done_callback(self._end)
-
-    def _end(self, taker: "asyncio.Task[None]") -> None:
-        self._takers.discard(taker)
-        if not taker.cancelled() and taker.exception() is not None:
-            self._failure = taker.exception()
-
     async def _take(self, core: Any, path: str, find: FindHandler) -> None:
-        """Take calls of one method, one after the other, until the server is stopped or too many come."""
-        name = path.encode()
+        """Take calls of one method, until the server is stopped."""
+        loop, name = self._loop, path.encode()
         while core.is_running():
             try:
                 state = await core._request_registered_call(name)
@@ -117,20 +102,13 @@ class Intake:
                 continue  # the server stops, or that client has gone
             handler = find(len(self._calls))
             if isinstance(handler, Refusal):
-                self._begin(self._refuse(state, handler), path, self._refusals)
-                if self._asking[path] > IN_A_CROWD:
-                    self._asking[path] -= 1
-                    return
-                continue
-            answering = cygrpc._handle_unary_unary_rpc(handler, state, self._loop)
-            self._begin(cygrpc._schedule_rpc_coro(answering, state, self._loop, path), path, self._calls)
-            if self._asking[path] < AT_ONCE:
-                self._ask(core, path)
-
-    def _begin(self, work: Coroutine[Any, Any, None], path: str, among: "set[asyncio.Task[None]]") -> None:
-        task = self._loop.create_task(work, name=path)
-        among.add(task)
-        task.add_done_callback(among.discard)
+                work, tasks = self._refuse(state, handler), self._refusals
+            else:
+                answering = cygrpc._handle_unary_unary_rpc(handler, state, loop)
+                work, tasks = cygrpc._schedule_rpc_coro(answering, state, loop, path), self._calls
+            task = loop.create_task(work, name=path)
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
 
     async def _refuse(self, state: Any, refusal: Refusal) -> None:
         """Tell the client no, and nothing else: who is refused in a crowd must not wait for what others cost."""

@@ -33,23 +33,6 @@ async def test_several_calls_of_each_unary_method_are_asked_for_at_a_time_until_
     assert not takers()
 
 
-async def test_in_a_crowd_few_are_asked_for_and_as_many_as_before_after_it(amqp_uri: str) -> None:
-    name = "intake of /beers.v1.BeersService/GetBeer"
-    async with scripted_service(amqp_uri) as service, running_bridge(amqp_uri, max_calls=1) as running:
-        service.gate.clear()
-        held = asyncio.ensure_future(running.beers.GetBeer(GET))
-        await service.until(1)
-        for _ in range(2 * intake.AT_ONCE):
-            assert (await refusal(running.beers.GetBeer(GET))).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert takers().count(name) == intake.IN_A_CROWD
-        assert takers().count("intake of /grpc.health.v1.Health/Check") == intake.AT_ONCE
-        service.gate.set()
-        await held
-        for _ in range(2 * intake.AT_ONCE):
-            await running.beers.GetBeer(GET)
-        assert takers().count(name) == intake.AT_ONCE
-
-
 async def test_one_that_fails_ends_the_server_and_another_takes_its_place(
     amqp_uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
