@@ -208,6 +208,8 @@ if __name__ == "__main__":
     parser.add_argument("--seconds", type=float, default=60.0, help="how long it is offered (%(default)s)")
     parser.add_argument("--times", type=float, default=10.0, help="the sustainable load (%(default)s)")
     parser.add_argument("--calls", choices=tuple(KINDS), default="search", help="what is called (%(default)s)")
-    parser.add_argument("--bridges", type=int, default=1, metavar="N", help="how many share the port (%(default)s)")
+    parser.add_argument(
+        "--bridges", type=int, choices=range(1, 17), default=1, metavar="N", help="on one port (%(default)s)"
+    )
     parser.add_argument("--connections", type=int, default=16, metavar="N", help="over how many (%(default)s)")
     sys.exit(main(parser, measure))

@@ -1,5 +1,6 @@
 """Everything that a run needs: processes, connections, disk, stores, each made, started and taken down again."""
 
+import itertools
 import os
 import re
 import shutil
@@ -149,17 +150,16 @@ def staged(cast: Cast, folder: Path, say: Callable[[str], None]) -> Iterator[Sta
             disk = _limits(cast, found, say)
         say("making the store")
         admin.migrate(direct)
-        ports = [processes.free_port() for _ in range(cast.bridges)]
+        ports = [processes.free_port() for _ in range(1 if cast.one_port else cast.bridges)]
         environment = _environment(cast, folder) | {"QUEUE_TYPE": cast.queue_type}
         if cast.one_port:
-            ports = ports[:1] * cast.bridges
             environment["REUSE_PORT"] = "true"
         uri = ";".join(node.uri for node in nodes.values())
         roles = cast.roles()
         for name in roles["service"]:
             own = {"DATABASE_URL": through, "AMQP_URI": _through(uri, links.get("service to rabbitmq"))}
             found[name] = Program("service", name, ["beers_service"], environment | own, folder)
-        for name, port in zip(roles["bridge"], ports, strict=True):
+        for name, port in zip(roles["bridge"], itertools.cycle(ports), strict=False):
             own = {"PORT": str(port), "AMQP_URI": _through(uri, links.get("bridge to rabbitmq"))}
             found[name] = Program("bridge", name, ["grpc_bridge"], environment | own, folder)
         if cast.subscriber:
@@ -189,7 +189,7 @@ def staged(cast: Cast, folder: Path, say: Callable[[str], None]) -> Iterator[Sta
             parts=found,
             links=links,
             disk=disk,
-            addresses=tuple(f"127.0.0.1:{port}" for port in dict.fromkeys(ports)),
+            addresses=tuple(f"127.0.0.1:{port}" for port in ports),
             nodes=nodes,
             amqp_uri=uri,
             database_url=direct,
