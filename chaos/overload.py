@@ -73,7 +73,7 @@ def measure(options: argparse.Namespace, folder: Path) -> int:
     """Run it."""
     kind = KINDS[options.calls]
     program = load.find(say)
-    cast = Cast("sqlite", 1, options.bridges, subscriber=False, proxied=False, one_port=True)
+    cast = Cast("sqlite", 1, options.bridges, subscriber=False, proxied=False, one_port=True, fronted=options.proxy)
     with standing(cast, folder) as stage:
         bridges = [bridge.process().pid for bridge in of_role(stage, "bridge")]
         with calling(folder, stage, "--rate", PROBES, "--deadline", DEADLINE, *kind.probe) as probes:
@@ -121,6 +121,7 @@ def measure(options: argparse.Namespace, folder: Path) -> int:
         "kind": options.calls,
         "connections": options.connections,
         "bridges": options.bridges,
+        "proxy": options.proxy,
         "seconds": options.seconds,
         "sustained_per_second": round(sustained),
         "offered_per_second": round(options.times * sustained),
@@ -211,5 +212,6 @@ if __name__ == "__main__":
     parser.add_argument(
         "--bridges", type=int, choices=range(1, 17), default=1, metavar="N", help="on one port (%(default)s)"
     )
+    parser.add_argument("--proxy", action="store_true", help="HAProxy before them, with our configuration")
     parser.add_argument("--connections", type=int, default=16, metavar="N", help="over how many (%(default)s)")
     sys.exit(main(parser, measure))

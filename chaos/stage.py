@@ -25,6 +25,7 @@ from chaos.disk import Disk, FileSizeLimit, SmallDisk
 from chaos.parts import NodePart, Part, Program
 from chaos.proxy import Link, Proxy
 from chaos.schedule import Targets
+from tests.haproxy import HAProxy
 from tests.nodes import PostgreSQLNode
 
 ROOT = Path(__file__).parents[1]
@@ -34,6 +35,9 @@ SQLITE_DISK, POSTGRESQL_DISK = 256, 768
 
 POSTGRESQL_SETTINGS = ("max_wal_size=64MB", "min_wal_size=32MB")
 """So that its own log does not fill the disk."""
+
+_CALLS = 128
+"""How many HAProxy lets a bridge be busy with."""
 
 SETTINGS = {"HEARTBEAT": "3", "LOG_FORMAT": "json", "LOG_LEVEL": "INFO"}
 """What is configured otherwise than by default: silent peers are noticed within the shorter faults."""
@@ -52,6 +56,7 @@ class Cast:
         settings: What is configured otherwise than by default.
         brokers: How many nodes of RabbitMQ; several are a cluster, with quorum queues, and no proxy before it.
         one_port: Whether the bridges share a port, so that the kernel deals out connections.
+        fronted: Whether HAProxy stands before the bridges, which share a port then.
     """
 
     store: str
@@ -62,6 +67,7 @@ class Cast:
     settings: Mapping[str, str] = field(default_factory=lambda: SETTINGS)
     brokers: int = 1
     one_port: bool = False
+    fronted: bool = False
 
     @property
     def queue_type(self) -> str:
@@ -87,7 +93,7 @@ class Stage:
         parts: The processes, by name.
         links: The connections that pass through the proxy, by name.
         disk: The disk of the store; None if it cannot be filled, for a reason that was said.
-        addresses: Where the bridges listen.
+        addresses: Where the bridges listen, or what stands before them.
         nodes: Those of the broker, by name.
         amqp_uri: The broker, not through the proxy.
         database_url: The store, not through the proxy.
@@ -150,9 +156,10 @@ def staged(cast: Cast, folder: Path, say: Callable[[str], None]) -> Iterator[Sta
             disk = _limits(cast, found, say)
         say("making the store")
         admin.migrate(direct)
-        ports = [processes.free_port() for _ in range(1 if cast.one_port else cast.bridges)]
+        shared = cast.one_port or cast.fronted
+        ports = [processes.free_port() for _ in range(1 if shared else cast.bridges)]
         environment = _environment(cast, folder) | {"QUEUE_TYPE": cast.queue_type}
-        if cast.one_port:
+        if shared:
             environment["REUSE_PORT"] = "true"
         uri = ";".join(node.uri for node in nodes.values())
         roles = cast.roles()
@@ -185,11 +192,14 @@ def staged(cast: Cast, folder: Path, say: Callable[[str], None]) -> Iterator[Sta
             say(f"starting {name}")
             stack.callback(found[name].stop)
             found[name].begin()
+        addresses = tuple(f"127.0.0.1:{port}" for port in ports)
+        if cast.fronted:
+            addresses = (_front(cast, folder, found, addresses[0], stack, say),)
         yield Stage(
             parts=found,
             links=links,
             disk=disk,
-            addresses=tuple(f"127.0.0.1:{port}" for port in ports),
+            addresses=addresses,
             nodes=nodes,
             amqp_uri=uri,
             database_url=direct,
@@ -246,6 +256,19 @@ def _stores(
         direct.replace(f":{node.port}/", f":{link.port}/"),
         node.url().replace(f":{node.port}/", f":{link.port}/"),
     )
+
+
+def _front(
+    cast: Cast, folder: Path, found: dict[str, Part], bridges: str, stack: ExitStack, say: Callable[[str], None]
+) -> str:
+    """Start HAProxy before the *bridges*; return where it listens."""
+    say("starting HAProxy")
+    calls = str(_CALLS * cast.bridges)  # they are one address to it
+    front = HAProxy({"BRIDGES": bridges, "CALLS": calls}, folder / "haproxy.log", say)
+    stack.callback(front.stop)
+    front.start()
+    found["haproxy"] = NodePart("proxy", front, "haproxy")
+    return front.address
 
 
 def _limits(cast: Cast, found: dict[str, Part], say: Callable[[str], None]) -> Disk | None:

@@ -232,6 +232,51 @@ def test_the_route_leads_what_the_bridge_serves_to_the_bridge(tmp_path: Path) ->
     assert policy["validation"]["hostname"] in named(manifests, "Certificate", "beers-bridge")["spec"]["dnsNames"]
 
 
+def test_the_proxy_stands_where_the_bridges_stood_and_speaks_for_them(tmp_path: Path) -> None:
+    manifests = base_with(tmp_path, "protected", "certificate", "proxy")
+    proxy, bridge = (named(manifests, "Deployment", name) for name in ("beers-proxy", "beers-bridge"))
+    chosen = {
+        name: [it["metadata"]["name"] for it in (proxy, bridge) if selected({"matchLabels": selector}, labels(it))]
+        for name in ("beers", "beers-headless")
+        for selector in [named(manifests, "Service", name)["spec"]["selector"]]
+    }
+    assert chosen == {"beers": ["beers-proxy"], "beers-headless": ["beers-bridge"]}
+    settings = own_variables(proxy)
+    names = named(manifests, "Certificate", "beers-bridge")["spec"]["dnsNames"]
+    assert settings["BRIDGES_NAME"] in names
+    assert settings["BRIDGES"] in [f"{name}:8000" for name in names if name.startswith("beers-headless")]
+    for variable in ("LISTEN_TLS", "BRIDGES_TLS"):
+        (volume,) = (it for it in pod(proxy)["volumes"] if it["name"] == "tls")
+        assert volume["secret"]["secretName"] == "beers-bridge-tls"
+        assert settings[variable].startswith("/run/beers/tls/")
+    documented = set(re.findall(r"^#   ([A-Z_]+) ", (K8S / "components/proxy/haproxy.cfg").read_text(), re.MULTILINE))
+    assert settings.keys() <= documented
+
+
+def test_the_proxy_is_restricted_and_reaches_bridges_alone(tmp_path: Path) -> None:
+    manifests = base_with(tmp_path, "protected", "certificate", "proxy")
+    proxy, bridge = (named(manifests, "Deployment", name) for name in ("beers-proxy", "beers-bridge"))
+    assert pod(proxy)["securityContext"]["runAsNonRoot"] is True
+    assert pod(proxy)["automountServiceAccountToken"] is False
+    own = container(proxy)["securityContext"]
+    assert (own["readOnlyRootFilesystem"], own["allowPrivilegeEscalation"]) == (True, False)
+    assert own["capabilities"] == {"drop": ["ALL"]}
+    policies = [
+        it["spec"]
+        for it in of_kind(manifests, "NetworkPolicy")
+        if selected(it["spec"]["podSelector"], labels(proxy)) and it["metadata"]["name"] != "beers-names"
+    ]
+    (egress,) = [rule for policy in policies for rule in policy.get("egress", [])]
+    ((reached,), (port,)) = egress["to"], egress["ports"]
+    assert selected(reached["podSelector"], labels(bridge))
+    assert not selected(reached["podSelector"], labels(proxy))
+    assert port == {"port": 8000}
+    let_in = named(manifests, "NetworkPolicy", "beers-proxied")["spec"]
+    assert selected(let_in["podSelector"], labels(bridge))
+    ((caller,),) = (rule["from"] for rule in let_in["ingress"])
+    assert selected(caller["podSelector"], labels(proxy))
+
+
 def test_prometheus_looks_at_every_bridge_and_service(production: tuple[Manifest, ...]) -> None:
     monitor = named(production, "PodMonitor", "beers")["spec"]
     (endpoint,) = monitor["podMetricsEndpoints"]
