@@ -1,6 +1,7 @@
 """Ten times the sustainable load, offered whether it is answered or not.
 
     python -m chaos.overload [--seconds 60] [--times 10] [--calls search|get|add] [--connections 16] [--bridges 1]
+                             [--proxy]
 
 First h2load finds how many calls a second one service and its bridges sustain: 64 at a time, each as soon as one is
 answered. Then it offers *times* as many, on its clock, over 16 connections, and a process of its own, on a connection
