@@ -36,7 +36,7 @@ SQLITE_DISK, POSTGRESQL_DISK = 256, 768
 POSTGRESQL_SETTINGS = ("max_wal_size=64MB", "min_wal_size=32MB")
 """So that its own log does not fill the disk."""
 
-_CALLS = 128
+_CALLS = 64
 """How many HAProxy lets a bridge be busy with."""
 
 SETTINGS = {"HEARTBEAT": "3", "LOG_FORMAT": "json", "LOG_LEVEL": "INFO"}
