@@ -53,7 +53,7 @@ def main() -> int:
     options = Options(
         seed=arguments.seed,
         seconds=arguments.kills * (BEFORE + DOWN),
-        cast=Cast(arguments.store, arguments.services, arguments.bridges, arguments.nodes),
+        cast=Cast(arguments.store, arguments.services, arguments.bridges, brokers=arguments.nodes),
         clients=arguments.clients,
         think=0.03,
     )

@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 
 from sqlalchemy import Engine, select
@@ -62,6 +62,7 @@ class Cast:
     store: str
     services: int
     bridges: int
+    _: KW_ONLY
     subscriber: bool = True
     proxied: bool = True
     settings: Mapping[str, str] = field(default_factory=lambda: SETTINGS)
