@@ -71,20 +71,19 @@ class HAProxy:
         return self._process
 
     def start(self) -> None:
-        """Start it, and wait until it listens.
+        """Start it, and wait until it listens at both.
 
         Raises:
             RuntimeError: If it does not.
         """
         started, deadline = self.begin(), time.monotonic() + _START_PATIENCE
-        while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
-                return
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                started.wait(0.02)
-                raise RuntimeError(self.said)
-            if time.monotonic() > deadline:
-                raise RuntimeError("HAProxy does not listen")
+        for port in (self.port, self.metrics):  # it opens one after the other
+            while not _listens(port):
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    started.wait(0.02)
+                    raise RuntimeError(self.said)
+                if time.monotonic() > deadline:
+                    raise RuntimeError("HAProxy does not listen")
 
     def stop(self) -> None:
         """Stop it at once: SIGTERM, where SIGUSR1 would wait for the last stream."""
@@ -97,6 +96,12 @@ class HAProxy:
 
     def __exit__(self, *_exception: object) -> None:
         self.stop()
+
+
+def _listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
 
 
 def _find(say: Callable[[str], None]) -> str:
