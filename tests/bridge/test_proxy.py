@@ -227,7 +227,16 @@ async def test_watchers_are_no_crowd(amqp_uri: str, tmp_path: Path) -> None:
             watch.cancel()
 
 
-PATHS = [b"/beers.v1.BeersService/\xff", b"/\xff\xfe", b"/", b"", b"/other.Service/Call", b"no/path"]
+PATHS = [
+    b"/beers.v1.BeersService/\xff",
+    b"/beers.v1.BeersService/GetBeer?\xff",
+    b"/beers.v1.BeersService/GetBeer?a=1",
+    b"/\xff\xfe",
+    b"/",
+    b"",
+    b"/other.Service/Call",
+    b"no/path",
+]
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -253,6 +262,45 @@ async def test_what_is_no_call_of_ours_does_not_reach_a_bridge(amqp_uri: str, tm
         writer.close()
         assert (await beers(channel).GetBeer(GET, timeout=5)).beer.id == 1
         assert [line for line in running.lines if line["event"].startswith("the gRPC server ended")] == []
+
+
+METADATA = [[("a", "b" * 10)] * 150, [("a", "b" * 12_000)], [("a", "b" * 15_500)], [("a", "b" * 20_000)]]
+
+
+@pytest.mark.parametrize("metadata", METADATA, ids=lambda them: f"{len(them)} of {len(them[0][1])}")
+async def test_a_bridge_says_itself_that_metadata_is_too_much(
+    amqp_uri: str, tmp_path: Path, metadata: list[tuple[str, str]]
+) -> None:
+    async with proxied(amqp_uri, tmp_path) as (_, running, proxy), through(proxy) as channel:
+        codes = []
+        for stub in (running.beers, beers(channel)):
+            call = stub.GetBeer(GET, timeout=5, metadata=metadata)
+            codes.append(await call.code())
+        assert codes[0] == codes[1]
+        assert codes[0] == (Code.RESOURCE_EXHAUSTED if len(metadata[0][1]) > 16_384 else Code.OK)
+
+
+async def test_who_only_connects_keeps_nobody_out(amqp_uri: str, tmp_path: Path) -> None:
+    async with proxied(amqp_uri, tmp_path, CONNECTIONS="10") as (_, _, proxy), through(proxy) as channel:
+        assert (await beers(channel).GetBeer(GET, timeout=5)).beer.id == 1
+        opened = [it for it in await asyncio.gather(*(dialled(proxy) for _ in range(30))) if it is not None]
+        ends: list[asyncio.Future[Any]] = [asyncio.ensure_future(reader.read()) for reader, _ in opened]
+        async with asyncio.timeout(PATIENCE):
+            await ended(ends, len(opened) - 9)
+        assert (await beers(channel).GetBeer(GET, timeout=5)).beer.id == 1
+        assert (await asked(proxy, "/live")).startswith("HTTP/1.1 200")
+        assert sum(not end.done() for end in ends) == 9, "with the channel's own, ten"
+        for _, writer in opened:
+            writer.close()
+        await asyncio.gather(*ends, return_exceptions=True)
+
+
+async def dialled(proxy: HAProxy) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+    """Return a connection to the *proxy*, unless it refuses one."""
+    try:
+        return await asyncio.open_connection("127.0.0.1", proxy.port)
+    except OSError:
+        return None
 
 
 # ── Which bridges are called ─────────────────────────────────────────────────────────────────────────────────────────
@@ -304,7 +352,10 @@ async def test_calls_go_to_bridges_that_serve_and_if_there_is_none_they_are_told
                     assert await check(channel) == NOT_SERVING
                     await second.bridge.stop()
                     error = await refusal(beers(channel).GetBeer(GET, timeout=5))
-                    assert (error.code(), error.details()) == (Code.UNAVAILABLE, "no bridge can be reached; try again")
+                    assert (error.code(), error.details()) == (
+                        Code.UNAVAILABLE,
+                        "no bridge can be reached in time; try again",
+                    )
 
 
 @contextmanager
