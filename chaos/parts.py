@@ -12,7 +12,6 @@ from typing import IO, Protocol
 
 from beers_cli import processes
 from beers_cli.rabbitmq import RabbitMQNode
-from tests.haproxy import HAProxy
 from tests.nodes import PostgreSQLNode
 
 STOP_PATIENCE = 20.0
@@ -107,9 +106,9 @@ class Program:
 
 
 class NodePart:
-    """A private RabbitMQ, PostgreSQL or HAProxy. PostgreSQL may end by itself if it has no room for its own log."""
+    """A private RabbitMQ or PostgreSQL. The latter may end by itself if it has no room for its own log."""
 
-    def __init__(self, role: str, node: RabbitMQNode | PostgreSQLNode | HAProxy, name: str = "") -> None:
+    def __init__(self, role: str, node: RabbitMQNode | PostgreSQLNode, name: str = "") -> None:
         self.role = role
         self.name = name or role
         self.may_end = isinstance(node, PostgreSQLNode)

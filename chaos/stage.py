@@ -56,7 +56,7 @@ class Cast:
         settings: What is configured otherwise than by default.
         brokers: How many nodes of RabbitMQ; several are a cluster, with quorum queues, and no proxy before it.
         one_port: Whether the bridges share a port, so that the kernel deals out connections.
-        fronted: Whether HAProxy stands before the bridges, which share a port then.
+        fronted: Whether HAProxy stands before the bridges; it knows one port of them.
     """
 
     store: str
@@ -157,10 +157,9 @@ def staged(cast: Cast, folder: Path, say: Callable[[str], None]) -> Iterator[Sta
             disk = _limits(cast, found, say)
         say("making the store")
         admin.migrate(direct)
-        shared = cast.one_port or cast.fronted
-        ports = [processes.free_port() for _ in range(1 if shared else cast.bridges)]
+        ports = [processes.free_port() for _ in range(1 if cast.one_port else cast.bridges)]
         environment = _environment(cast, folder) | {"QUEUE_TYPE": cast.queue_type}
-        if shared:
+        if cast.one_port:
             environment["REUSE_PORT"] = "true"
         uri = ";".join(node.uri for node in nodes.values())
         roles = cast.roles()
@@ -195,7 +194,7 @@ def staged(cast: Cast, folder: Path, say: Callable[[str], None]) -> Iterator[Sta
             found[name].begin()
         addresses = tuple(f"127.0.0.1:{port}" for port in ports)
         if cast.fronted:
-            addresses = (_front(cast, folder, found, addresses[0], stack, say),)
+            addresses = (_front(cast, folder, addresses[0], stack, say),)
         yield Stage(
             parts=found,
             links=links,
@@ -259,16 +258,13 @@ def _stores(
     )
 
 
-def _front(
-    cast: Cast, folder: Path, found: dict[str, Part], bridges: str, stack: ExitStack, say: Callable[[str], None]
-) -> str:
+def _front(cast: Cast, folder: Path, bridges: str, stack: ExitStack, say: Callable[[str], None]) -> str:
     """Start HAProxy before the *bridges*; return where it listens."""
     say("starting HAProxy")
     calls = str(_CALLS * cast.bridges)  # they are one address to it
     front = HAProxy({"BRIDGES": bridges, "CALLS": calls}, folder / "haproxy.log", say)
     stack.callback(front.stop)
     front.start()
-    found["haproxy"] = NodePart("proxy", front, "haproxy")
     return front.address
 
 

@@ -51,16 +51,21 @@ def _length(text: bytes) -> bytes:
     return bytes((*found, rest))
 
 
+def call_headers(path: bytes) -> list[tuple[bytes, bytes]]:
+    """Return the headers of a gRPC call of *path*, in plaintext."""
+    return [
+        (b":method", b"POST"),
+        (b":scheme", b"http"),
+        (b":path", path),
+        (b":authority", b"x"),
+        (b"te", b"trailers"),
+        (b"content-type", b"application/grpc"),
+    ]
+
+
 def request(chance: random.Random) -> bytes:
     """Return a call of AddBeer with something odd about its headers or its message."""
-    headers = {
-        b":method": b"POST",
-        b":scheme": b"http",
-        b":path": b"/beers.v1.BeersService/AddBeer",
-        b":authority": b"x",
-        b"te": b"trailers",
-        b"content-type": b"application/grpc",
-    }
+    headers = dict(call_headers(b"/beers.v1.BeersService/AddBeer"))
     odd = [
         (b"content-type", b"text/plain"),
         (b"content-type", b"application/grpc+json"),

@@ -241,13 +241,7 @@ PATHS = [
 
 @pytest.mark.parametrize("path", PATHS)
 async def test_what_is_no_call_of_ours_does_not_reach_a_bridge(amqp_uri: str, tmp_path: Path, path: bytes) -> None:
-    headers = [
-        (b":method", b"POST"),
-        (b":scheme", b"http"),
-        (b":path", path),
-        (b":authority", b"x"),
-        (b"te", b"trailers"),
-    ]
+    headers = http2.call_headers(path)
     call = http2.frame(http2.HEADERS, http2.END_HEADERS | http2.END_STREAM, 1, http2.header_block(headers))
     reset = re.escape(http2.frame(http2.RESET, 0, 1, bytes(4))[:9])
     async with proxied(amqp_uri, tmp_path) as (_, running, proxy), through(proxy) as channel:

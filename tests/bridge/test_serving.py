@@ -6,7 +6,7 @@ import struct
 import pytest
 from grpc_health.v1 import health_pb2
 
-from fuzz.http2 import DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE, SETTINGS, frame, header_block
+from fuzz.http2 import DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE, SETTINGS, call_headers, frame, header_block
 from grpc_bridge import grpc_environment  # noqa: F401 - as the bridge's process does
 from grpc_bridge.proto.beers.v1 import beers_pb2 as v1
 from tests.bridge.running_bridge import SERVING, RunningBridge, details, refusal, running_bridge
@@ -20,16 +20,8 @@ Writer = asyncio.StreamWriter
 
 async def send(running: RunningBridge, path: bytes, message: bytes = bytes(5), window: int = 65_535) -> Writer:
     """Make a call of *path*, which need not be text, with room for so many bytes of an answer."""
-    headers = [
-        (b":method", b"POST"),
-        (b":scheme", b"http"),
-        (b":path", path),
-        (b":authority", b"x"),
-        (b"te", b"trailers"),
-        (b"content-type", b"application/grpc"),
-    ]
     _, writer = await asyncio.open_connection("127.0.0.1", running.bridge.port)
-    begin = frame(HEADERS, END_HEADERS, 1, header_block(headers))
+    begin = frame(HEADERS, END_HEADERS, 1, header_block(call_headers(path)))
     room = frame(SETTINGS, 0, 0, struct.pack(">HI", _INITIAL_WINDOW, window))
     writer.write(PREFACE + room + begin + frame(DATA, END_STREAM, 1, message))
     await writer.drain()
