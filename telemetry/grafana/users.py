@@ -7,6 +7,7 @@ from telemetry.grafana.promql import quantile, quantiles, rate
 
 _CALLS = "beers_bridge_call_duration_seconds"
 _FAILED = 'beers:calls_failed:ratio_rate5m{namespace=~"$namespace"}'
+_INTERCEPTED = rate("haproxy_frontend_intercepted_requests_total", where='proxy="grpc"')
 _OF_ALL = "Of all bridges of an installation, by the rule that the alerts go by."
 
 
@@ -68,6 +69,7 @@ def board() -> Dashboard:
                     {
                         "{{code}}": rate(f"{_CALLS}_count", "code", 'code!="OK"'),
                         "refused unread": rate("beers_bridge_calls_refused_total", where='reason="unread"'),
+                        "refused by HAProxy": _INTERCEPTED,
                     },
                     "reqps",
                     about="NOT_FOUND, INVALID_ARGUMENT and the like are the caller's. "
@@ -130,6 +132,7 @@ def board() -> Dashboard:
                     "Calls refused, by reason",
                     {
                         "{{reason}}": rate("beers_bridge_calls_refused_total", "reason"),
+                        "by HAProxy": _INTERCEPTED,
                     },
                     "reqps",
                     stacked=True,

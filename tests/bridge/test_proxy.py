@@ -29,6 +29,7 @@ from tests.haproxy import CONFIGURATION, HAProxy
 Code = grpc.StatusCode
 GET = v1.GetBeerRequest(beer_id=1)
 BINARY = "grpc-status-details-bin"
+REFUSED = 'haproxy_frontend_intercepted_requests_total{proxy="grpc"}'
 POLICY = Path(server.__file__).with_name("service_config.json")
 ADDRESSES = "127.0.0.1", "127.0.0.2"
 PATIENCE = 20
@@ -186,6 +187,7 @@ async def test_a_crowd_is_refused_in_the_words_of_a_bridge(amqp_uri: str, tmp_pa
         pushbacks = {int(trailers(error)["grpc-retry-pushback-ms"]) for error in refused}
         assert len(pushbacks) > 5
         assert 250 <= min(pushbacks) <= max(pushbacks) < 350
+        await says(proxy, "/metrics", f"{REFUSED} {len(refused)}\n")
         service.gate.set()
         await asyncio.gather(*calls, return_exceptions=True)
         assert sum(call.exception() is None for call in calls) == 5 + 64
@@ -255,6 +257,7 @@ async def test_what_is_no_call_of_ours_does_not_reach_a_bridge(amqp_uri: str, tm
                 answer += piece
         writer.close()
         assert (await beers(channel).GetBeer(GET, timeout=5)).beer.id == 1
+        assert f"{REFUSED} 0\n" in await asked(proxy, "/metrics"), "only too much to do counts as such"
         assert [line for line in running.lines if line["event"].startswith("the gRPC server ended")] == []
 
 

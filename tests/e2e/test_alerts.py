@@ -7,7 +7,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import grpc
 import pytest
@@ -18,6 +18,7 @@ from beers_cli.packages import NotInstallable, install
 from grpc_bridge.proto.beers.v1 import beers_pb2 as v1
 from grpc_bridge.proto.beers.v1 import beers_pb2_grpc
 from tests.e2e.running import ROOT, Product, Running, until
+from tests.haproxy import HAProxy
 from tests.promql import Metrics, expressions_of_alerts, expressions_of_dashboards
 
 QUIET = {"users.json: Alerts", "users.json: What is missing"}
@@ -75,7 +76,10 @@ class Prometheus:
         found: list[dict[str, Any]] = self.ask("query", query=expression)["result"]
         return found
 
-    def stop(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
         self._running.stop()
 
 
@@ -93,8 +97,11 @@ def test_every_query_of_alerts_and_dashboards_finds_what_it_asks_for_and_beers_t
     _calls(product)
     first = int(product.environment["METRICS_PORT"])
     jobs = ("beers-service", "beers-bridge", "beers-subscriber")
-    prometheus = Prometheus(program, tmp_path, {job: f"127.0.0.1:{port}" for port, job in enumerate(jobs, start=first)})
-    try:
+    targets = {job: f"127.0.0.1:{port}" for port, job in enumerate(jobs, start=first)}
+    with (
+        HAProxy({"BRIDGES": f"127.0.0.1:{product.port}"}, tmp_path / "haproxy.log") as proxy,
+        Prometheus(program, tmp_path, {**targets, "beers-proxy": f"127.0.0.1:{proxy.metrics}"}) as prometheus,
+    ):
         until(
             lambda: prometheus.query("count(count_over_time(beers_build_info[1m]) > 2) == 3"), "all are scraped thrice"
         )
@@ -105,8 +112,6 @@ def test_every_query_of_alerts_and_dashboards_finds_what_it_asks_for_and_beers_t
             assert result or where in QUIET or ".json: " not in where, where
             for name, labels in Metrics(expression).selected:
                 _there_is_a_series(prometheus, where, name, labels - {"namespace"})
-    finally:
-        prometheus.stop()
 
     seen = json.loads(product.beers("top", "--once", "--json"))
     assert [process["component"] for process in seen["processes"]] == ["service", "bridge", "taplist"]

@@ -277,6 +277,19 @@ def test_the_proxy_is_restricted_and_reaches_bridges_alone(tmp_path: Path) -> No
     assert selected(caller["podSelector"], labels(proxy))
 
 
+def test_prometheus_looks_at_the_proxy_where_it_tells_how_it_is_and_is_let_in(tmp_path: Path) -> None:
+    manifests = base_with(tmp_path, "monitoring", "protected", "certificate", "proxy")
+    proxy = named(manifests, "Deployment", "beers-proxy")
+    monitor = named(manifests, "PodMonitor", "beers")["spec"]
+    assert selected(monitor["selector"], labels(proxy))
+    (endpoint,) = monitor["podMetricsEndpoints"]
+    (port,) = (it["containerPort"] for it in container(proxy)["ports"] if it["name"] == endpoint["port"])
+    assert own_variables(proxy)["METRICS"] == f":{port}"
+    ingress = named(manifests, "NetworkPolicy", "beers-proxy")["spec"]["ingress"]
+    (rule,) = (rule for rule in ingress if {"port": port} in rule["ports"])
+    assert rule["from"] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
+
+
 def test_prometheus_looks_at_every_bridge_and_service(production: tuple[Manifest, ...]) -> None:
     monitor = named(production, "PodMonitor", "beers")["spec"]
     (endpoint,) = monitor["podMetricsEndpoints"]
