@@ -151,11 +151,11 @@ def deadline_passed(request_id: str) -> CallFailed:
 
 
 def request_id_missing() -> CallFailed:
-    """Return the failure of a command that gRPC has sent again, and that nothing tells from a second command."""
+    """Return the failure of a command that may have been sent before, and that nothing tells from a second one."""
     return CallFailed(
         "RequestIdMissing",
         (),
-        "this is a further attempt of a command without a request_id: whether an earlier one was carried out is "
+        "this may be a further attempt of a command without a request_id: whether an earlier one was carried out is "
         "unknown; give every command a request_id to have it tried again safely",
     )
 

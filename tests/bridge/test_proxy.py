@@ -29,6 +29,7 @@ from tests.haproxy import CONFIGURATION, HAProxy
 Code = grpc.StatusCode
 GET = v1.GetBeerRequest(beer_id=1)
 BINARY = "grpc-status-details-bin"
+AGAIN = (("grpc-previous-rpc-attempts", "2"),)
 REFUSED = 'haproxy_frontend_intercepted_requests_total{proxy="grpc"}'
 POLICY = Path(server.__file__).with_name("service_config.json")
 ADDRESSES = "127.0.0.1", "127.0.0.2"
@@ -298,6 +299,25 @@ async def dialled(proxy: HAProxy) -> tuple[asyncio.StreamReader, asyncio.StreamW
         return await asyncio.open_connection("127.0.0.1", proxy.port)
     except OSError:
         return None
+
+
+@pytest.mark.parametrize("required", [True, False])
+async def test_where_ids_are_required_a_command_without_one_may_be_a_repetition_and_is_not_carried_out(
+    amqp_uri: str, tmp_path: Path, *, required: bool
+) -> None:
+    settings = {"REQUEST_IDS": "required"} if required else {}
+    async with proxied(amqp_uri, tmp_path, **settings) as (service, _, proxy), through(proxy) as channel:
+        await beers(channel).AddBeer(v1.AddBeerRequest(name="b", request_id="r"), timeout=5)
+        await beers(channel).GetBeer(GET, timeout=5)
+        without_id = beers(channel).AddBeer(v1.AddBeerRequest(name="b"), timeout=5)
+        if required:
+            error = await refusal(without_id)
+            assert (error.code(), details(error)["ErrorInfo"].reason) == (Code.UNAVAILABLE, "REQUEST_ID_MISSING")
+            assert trailers(error)["grpc-retry-pushback-ms"] == "-1"
+            await beers(channel).AddBeer(v1.AddBeerRequest(name="b", request_id="s"), timeout=5, metadata=AGAIN)
+        else:
+            await without_id
+        assert [call["method"] for call in service.calls] == ["add", "get", "add"]
 
 
 # ── Which bridges are called ─────────────────────────────────────────────────────────────────────────────────────────
