@@ -17,7 +17,7 @@ from beers_service.broker import Broker
 from beers_service.domain.beer import Beer, fold
 from beers_service.publisher import AmqpPublisher
 from beers_service.store import codec, migrations, schema
-from beers_service.store.engine import connect, reading, writing
+from beers_service.store.engine import connect, lift_time_limit, reading, writing
 from beers_service.store.event_log import SqlEventLog
 from beers_service.store.migrations import Migration
 from beers_service.store.reader import SqlReader
@@ -76,6 +76,7 @@ def verify(database_url: str, progress: Progress) -> Verification:
         StoreUnavailable: If the store does not answer.
     """
     with _opened(database_url) as engine, reading(engine) as connection:
+        lift_time_limit(connection)
         head = codec.head_from_row(connection.execute(select(schema.log_head)).one())
         count, last = connection.execute(select(func.count(), func.max(schema.events.c.position))).one()
         stored = _count(connection, schema.beers)
@@ -103,6 +104,7 @@ def rebuild(database_url: str, progress: Progress) -> int:
         StoreUnavailable: If the store does not answer.
     """
     with _opened(database_url) as engine, writing(engine) as connection:
+        lift_time_limit(connection)
         connection.execute(select(schema.log_head).with_for_update())
         columns, total = schema.beers.columns.keys(), _count(connection, schema.beers)
         connection.execute(delete(schema.beers))

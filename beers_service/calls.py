@@ -16,7 +16,7 @@ from beers_service.domain.commands import Command
 from beers_service.domain.errors import BeersError, InvalidField
 from beers_service.gathering import Submit
 from beers_service.importing import Import, import_beers
-from beers_service.methods import Answer, Call, Method, check_arguments, method
+from beers_service.methods import Answer, Call, Method, check_arguments, deadline_of, method
 from beers_service.paging import ANSWER_BYTES, size_of
 from beers_service.ports import BeerReader
 from beers_service.reads import Reads
@@ -155,7 +155,7 @@ class Calls:
             self._writer,
             call.arguments["beers"],
             correlation_id=call.correlation_id,
-            deadline=_deadline(call),
+            deadline=deadline_of(call),
             traceparent=call.traceparent,
             actor=_actor(call),
         )
@@ -226,7 +226,7 @@ def _request(call: Call) -> Request:
         correlation_id=call.correlation_id,
         traceparent=call.traceparent,
         expected_version=fields.expected_version(expected_version),
-        deadline=_deadline(call),
+        deadline=deadline_of(call),
         actor=_actor(call),
     )
 
@@ -246,8 +246,3 @@ def _named(call: Call) -> str:
         return call.call_id if given is None else fields.request_id(given)
     except InvalidField:
         return _MALFORMED
-
-
-def _deadline(call: Call) -> float:
-    """Return the deadline of *call* in seconds of `time.monotonic`."""
-    return float("inf") if call.deadline is None else time.monotonic() + call.deadline - time.time()

@@ -1,5 +1,6 @@
 """What calls and methods are: a call names a method and brings arguments, a method says which it takes."""
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +33,11 @@ class Call:
     deadline: float | None = None
     traceparent: str | None = None
     user_id: object = None
+
+
+def deadline_of(call: Call) -> float:
+    """Return the deadline of *call* in seconds of `time.monotonic`."""
+    return float("inf") if call.deadline is None else time.monotonic() + call.deadline - time.time()
 
 
 @dataclass(frozen=True, slots=True)

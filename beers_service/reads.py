@@ -5,11 +5,12 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 from beers_service.domain import commands, fields
-from beers_service.domain.beer import Beer, fold
+from beers_service.domain.beer import Beer
 from beers_service.domain.errors import BeerNotFound, DeadlinePassed, InvalidField, PositionOutOfRange
 from beers_service.domain.events import EVENT_TYPES
 from beers_service.envelope import envelope, envelope_of_record
-from beers_service.methods import Answer, Call, Method, check_arguments, method
+from beers_service.histories import beer_until
+from beers_service.methods import Answer, Call, Method, check_arguments, deadline_of, method
 from beers_service.paging import ANSWER_BYTES, first_page, is_id, items_per_page, make_token, read_token, size_of
 from beers_service.ports import ORDERS, BeerQuery, BeerReader, Head, sort_key
 from beers_service.representation import Json, parse_time, represent_beer
@@ -53,7 +54,10 @@ class Reads:
 
     def run(self, call: Call) -> Answer:
         """Run *call* and return its answer; raises what it ended in."""
-        return self.check(call).run(**call.arguments)
+        run = self.check(call).run
+        if call.method == "get":  # of the past, which may take long
+            return run(**call.arguments, deadline=deadline_of(call))
+        return run(**call.arguments)
 
     def check(self, call: Call) -> Method:
         """Return the method that *call* is one of; raises `BeersError` if it cannot be run."""
@@ -70,23 +74,21 @@ class Reads:
         found = self._reader.beers(beer_ids)
         return {beer_id: _present(found.get(beer_id), beer_id) for beer_id in beer_ids}
 
-    def _get(self, beer_id: object, as_of: object) -> Json:
+    def _get(self, beer_id: object, as_of: object, *, deadline: float) -> Json:
         """Return the beer as it was; as it is, `present` finds it."""
         identity = fields.beer_id(beer_id)
-        answer = _present(self._past(identity, as_of), identity)
+        answer = _present(self._past(identity, as_of, deadline), identity)
         if isinstance(answer, Exception):
             raise answer
         return answer
 
-    def _past(self, beer_id: int, as_of: object) -> Beer | None:
+    def _past(self, beer_id: int, as_of: object, deadline: float) -> Beer | None:
         """Return the beer as it was at a position or a time; None if it was not there yet."""
         if isinstance(as_of, str):
-            history = self._reader.history(beer_id, until=parse_time("as_of", as_of))
-        else:
-            position = fields.whole_number("as_of", as_of, minimum=0)
-            self._require_position(position)
-            history = self._reader.history(beer_id, until=position)
-        return fold(beer_id, ((event.data, event.time) for event in history))
+            return beer_until(self._reader, beer_id, parse_time("as_of", as_of), deadline=deadline)
+        position = fields.whole_number("as_of", as_of, minimum=0)
+        self._require_position(position)
+        return beer_until(self._reader, beer_id, position, deadline=deadline)
 
     def _get_many(self, beer_ids: object) -> list[Json]:
         wanted = _beer_ids(beer_ids, minimum=1)

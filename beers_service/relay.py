@@ -70,24 +70,23 @@ class Relay:
         self._logger = logger
         self._spans = spans or Spans()
         self._stopping = threading.Event()
+        self._pauses = backoff()
 
     def run(self) -> None:
         """Relay until `stop` is called. Failures are logged and tried again; none ends the relay."""
-        pauses = backoff()
         while not self._stopping.is_set():
             try:
-                if self._relay():
-                    pauses = backoff()
-            except (BeersError, PublishingFailed) as error:
-                self._note_failure(error)
-                pause = next(pauses)
-                self._logger.warning("relay interrupted", error=str(error), retry_in=round(pause, 2))
-                self._stopping.wait(pause)
-            except Exception:
+                self._relay()
+            except Exception as error:
                 # Ending here would end the process, and the commands with it; the events wait in the log.
-                self.failures["error"] += 1
-                self._logger.exception("relay failed")
-                self._stopping.wait(next(pauses))
+                pause = next(self._pauses)
+                if isinstance(error, BeersError | PublishingFailed):
+                    self._note_failure(error)
+                    self._logger.warning("relay interrupted", error=str(error), retry_in=round(pause, 2))
+                else:
+                    self.failures["error"] += 1
+                    self._logger.exception("relay failed")
+                self._stopping.wait(pause)
         self._publisher.close()
         self._cursor.resign()
 
@@ -100,15 +99,14 @@ class Relay:
         self._stopping.set()
         self._cursor.wake()
 
-    def _relay(self) -> bool:
-        """Lead until stopped or deposed; return whether anything was published."""
+    def _relay(self) -> None:
+        """Lead until stopped or deposed."""
         position = self._cursor.lead()
         self.store_up = True
         self.leading = position is not None
         if position is None:
             self._cursor.wait(POLL)
-            return False
-        published = False
+            return
         while not self._stopping.is_set():
             window = self._reader.records(position, WINDOW)
             self._note_window(position, window)
@@ -123,16 +121,15 @@ class Relay:
             if self._measure is not None:
                 self._measure(time.monotonic() - began)
             self.published += len(window)
-            published = True
             self.position = position = window[-1].position
             self.oldest = None
             if not self._cursor.advance(position):
                 self.leading = False
                 self._logger.warning("relay deposed", position=position)
                 break
+            self._pauses = backoff()  # all is well again, also where nothing ends this
             if len(window) < WINDOW:
                 self._stopping.wait(REST)
-        return published
 
     def _note_window(self, position: int, window: Sequence[EventRecord]) -> None:
         self.position = position

@@ -20,7 +20,7 @@ from typing import get_args
 import orjson
 
 from beers_service.domain import errors
-from beers_service.domain.beer import Beer, decide, evolve, fold
+from beers_service.domain.beer import Beer, decide, evolve
 from beers_service.domain.commands import Add, Command
 from beers_service.domain.errors import (
     REFUSALS,
@@ -30,6 +30,7 @@ from beers_service.domain.errors import (
     Overloaded,
     RequestIdReused,
 )
+from beers_service.histories import beer_until
 from beers_service.ports import BeerReader, EventLog, Head, LogTransaction, StoredAnswer, StoredEvent
 from beers_service.spans import Spans
 
@@ -139,7 +140,8 @@ class Writer:
         accepted or refused by itself. The call returns at the latest when the last deadline has passed.
         """
         return [
-            self._replay(outcome) if isinstance(outcome, StoredAnswer) else outcome for outcome in self.settle(requests)
+            self._replay(outcome, request.deadline) if isinstance(outcome, StoredAnswer) else outcome
+            for request, outcome in zip(requests, self.settle(requests), strict=True)
         ]
 
     def settle(self, requests: Sequence[Request]) -> list[Outcome | StoredAnswer]:
@@ -169,13 +171,25 @@ class Writer:
         """Wait until a leader has carried out *entry* or made its owner the leader, or until it is too late."""
         latest = max(request.deadline for request in entry.requests)
         remaining = None if latest == float("inf") else latest - time.monotonic()
-        if entry.wake.wait(remaining):
-            return
+        try:
+            if entry.wake.wait(remaining):
+                return
+        except BaseException:
+            # This thread is being killed: its requests are not carried out any more, and the lead goes to another one.
+            with self._lock:
+                self._withdraw(entry)
+                if entry.leads:
+                    self._pass_on()
+            raise
         with self._lock:
-            # Taken by a leader in the meantime, it may still be committed: the outcome is then unknown.
-            if entry in self._queue and not entry.leads:
-                self._queue.remove(entry)
-                self.waiting -= entry.size
+            if not entry.leads:
+                self._withdraw(entry)
+
+    def _withdraw(self, entry: _Entry) -> None:
+        # Taken by a leader in the meantime, it may still be committed: the outcome is then unknown.
+        if entry in self._queue:
+            self._queue.remove(entry)
+            self.waiting -= entry.size
 
     def _lead(self) -> None:
         """Commit one batch, then pass the lead on."""
@@ -194,10 +208,14 @@ class Writer:
                 done += len(entry.requests)
                 entry.wake.set()
             with self._lock:
-                self._led = bool(self._queue)
-                if self._queue:
-                    self._queue[0].leads = True
-                    self._queue[0].wake.set()
+                self._pass_on()
+
+    def _pass_on(self) -> None:
+        """Hand the lead to the first that waits."""
+        self._led = bool(self._queue)
+        if self._queue:
+            self._queue[0].leads = True
+            self._queue[0].wake.set()
 
     def _next_batch(self) -> list[_Entry]:
         batch: list[_Entry] = []
@@ -244,20 +262,21 @@ class Writer:
             self._committed()
         return outcomes
 
-    def _replay(self, answer: StoredAnswer) -> Outcome:
-        """Return what *answer* was when it was given."""
+    def _replay(self, answer: StoredAnswer, deadline: float) -> Outcome:
+        """Return what *answer* was when it was given, if it can be found out by the *deadline*."""
         if answer.refusal is not None:
             name, arguments = answer.refusal
             refusal: Exception = getattr(errors, name)(*arguments)
             return refusal
         try:
-            return [self._as_of_version(beer_id, version) for beer_id, version in answer.beers]
+            return [self._as_of_version(beer_id, version, deadline) for beer_id, version in answer.beers]
+        except DeadlinePassed:
+            return DeadlinePassed(answer.request_id)
         except BeersError as error:
             return error
 
-    def _as_of_version(self, beer_id: int, version: int) -> Beer:
-        history = self._reader.history(beer_id, limit=version)
-        beer = fold(beer_id, ((event.data, event.time) for event in history))
+    def _as_of_version(self, beer_id: int, version: int, deadline: float) -> Beer:
+        beer = beer_until(self._reader, beer_id, None, version=version, deadline=deadline)
         if beer is None or beer.version != version:
             raise LookupError(f"the log lacks version {version} of beer {beer_id}")
         return beer

@@ -137,9 +137,8 @@ def evolve(beer: Beer | None, event: BeerEvent, *, beer_id: int, time: datetime)
             assert_never(event)
 
 
-def fold(beer_id: int, history: Iterable[tuple[BeerEvent, datetime]]) -> Beer | None:
-    """Return the beer that *history*, oldest event first, leads to; None if it is empty."""
-    beer: Beer | None = None
+def fold(beer_id: int, history: Iterable[tuple[BeerEvent, datetime]], beer: Beer | None = None) -> Beer | None:
+    """Return the beer that *history*, oldest event first, makes of *beer*; None if there is neither."""
     for event, time in history:
         beer = evolve(beer, event, beer_id=beer_id, time=time)
     return beer

@@ -33,6 +33,14 @@ Begun = TypeVar("Begun")
 STATEMENT_TIMEOUT = 10
 """Seconds that a statement, a lock or a connection may take."""
 
+POSTGRESQL = {
+    "connect_timeout": STATEMENT_TIMEOUT,
+    # The kernel gives up a peer that is gone.
+    "keepalives_idle": STATEMENT_TIMEOUT,
+    "tcp_user_timeout": STATEMENT_TIMEOUT * 1000,
+}
+"""What keeps a connection to PostgreSQL from waiting for ever, whatever it is for."""
+
 SQLITE_BUSY = 0.02
 """Seconds that SQLite itself waits for another process: it blocks every green thread, so the longer wait is ours."""
 
@@ -112,7 +120,7 @@ def _sqlite(url: URL, setting: str, *, existing: bool) -> Engine:
 
 
 def _postgresql(url: URL, application: str, longest_pause: float) -> Engine:
-    milliseconds = STATEMENT_TIMEOUT * 1000
+    milliseconds = round(STATEMENT_TIMEOUT * 1000)
     return sqlalchemy.create_engine(
         url,
         hide_parameters=True,
@@ -121,13 +129,11 @@ def _postgresql(url: URL, application: str, longest_pause: float) -> Engine:
         pool_timeout=STATEMENT_TIMEOUT,
         pool_use_lifo=True,
         connect_args={
-            "connect_timeout": STATEMENT_TIMEOUT,
+            **POSTGRESQL,
             "application_name": application,
-            # The server ends what takes too long; the kernel gives up a peer that is gone.
+            # The server ends what takes too long.
             "options": f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds}"
             f" -c idle_in_transaction_session_timeout={round(longest_pause * 1000)}",
-            "keepalives_idle": STATEMENT_TIMEOUT,
-            "tcp_user_timeout": milliseconds,
         },
     )
 
@@ -158,6 +164,12 @@ def writing(engine: Engine) -> Iterator[Connection]:
             if refused_commit(error):
                 raise
             raise OutcomeUnknown("") from error
+
+
+def lift_time_limit(connection: Connection) -> None:
+    """Let the statements of a transaction take as long as they take: of one that somebody waits for on purpose."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
 
 
 def await_lock(begin: Callable[[], Begun]) -> Begun:

@@ -18,7 +18,7 @@ from sqlalchemy import Engine, select, update
 from beers_service.domain.errors import StoreUnavailable
 from beers_service.store import schema
 from beers_service.store.driver import transaction
-from beers_service.store.engine import writing
+from beers_service.store.engine import POSTGRESQL, writing
 from beers_service.store.statements import NOTIFY_CHANNEL, statements_of
 
 _LOCK_KEY = 0x6265657273  # "beers" in ASCII
@@ -177,7 +177,7 @@ class _SessionLock:
 
     def _open(self) -> Any:
         arguments, keywords = self._engine.dialect.create_connect_args(self._engine.url)
-        session = psycopg2.connect(*arguments, **keywords, connect_timeout=10, application_name="beers relay")
+        session = psycopg2.connect(*arguments, **{**POSTGRESQL, **keywords, "application_name": "beers relay"})
         session.autocommit = True
         with session.cursor() as cursor:
             cursor.execute(f"LISTEN {NOTIFY_CHANNEL}")

@@ -1,5 +1,6 @@
 """What every store promises about reads."""
 
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -179,5 +180,7 @@ def test_the_relay_finds_where_it_was(store: Store) -> None:
 def test_a_wait_ends_with_a_wake(store: Store) -> None:
     cursor = store.cursor()
     cursor.wake()
+    began = time.monotonic()
     cursor.wait(60)
+    assert time.monotonic() - began < 30
     cursor.resign()

@@ -177,7 +177,9 @@ def test_a_commit_by_another_process_ends_a_wait_on_postgresql(postgres_url: str
     cursor = SqlRelayCursor(connect(postgres_url))
     cursor.lead()
     store.run(commands.add("Punk"))
+    began = time.monotonic()
     cursor.wait(60)
+    assert time.monotonic() - began < 30
     cursor.resign()
 
 

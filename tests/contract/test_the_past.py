@@ -1,5 +1,7 @@
 """What a beer was, asked of every store: as the log says, and nothing else."""
 
+import itertools
+import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
@@ -8,11 +10,12 @@ import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from beers_service import histories
 from beers_service.calls import Calls
 from beers_service.domain import commands
 from beers_service.domain.beer import fold
 from beers_service.domain.commands import Command
-from beers_service.domain.errors import BeerNotFound, PositionOutOfRange
+from beers_service.domain.errors import BeerNotFound, DeadlinePassed, PositionOutOfRange
 from beers_service.methods import Answer, Call
 from beers_service.ports import StoredEvent
 from beers_service.representation import represent_beer, represent_time
@@ -76,3 +79,49 @@ def test_a_beer_as_of_then_is_what_the_log_up_to_then_folds_to(store: Store, cal
 
     head = log[-1].position
     assert ask(calls, [(beer_id, head + 1) for beer_id in ids]) == [PositionOutOfRange] * BEERS
+
+
+def changed(store: Store, times: int) -> int:
+    """Add a beer and rename it so many times; return its id."""
+    added = store.run(commands.add("version 1"))
+    assert isinstance(added, list)
+    for version in range(2, times + 2):
+        store.run(commands.rename(added[0].id, f"version {version}"), request_id=f"{added[0].id}-{version}")
+    return added[0].id
+
+
+def test_a_long_history_is_folded_page_by_page_and_others_have_their_turn_in_between(
+    store: Store, calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(histories, "PAGE", 3)
+    turns: list[float] = []
+    monkeypatch.setattr(histories.time, "sleep", turns.append)
+    before = store.reader.head().position
+    beer_id = changed(store, 6)
+    for version in range(1, 8):
+        (answer,) = ask(calls, [(beer_id, before + version)])
+        assert (answer["version"], answer["name"]) == (version, f"version {version}")
+    assert turns == [0] * 7, "after each whole page"
+    again = store.run(commands.rename(beer_id, "version 7"), request_id=f"{beer_id}-7")
+    assert isinstance(again, list)
+    assert (again[0].version, again[0].name) == (7, "version 7")
+
+
+def test_who_has_no_time_for_a_long_history_is_told_so_and_a_short_one_is_answered(
+    store: Store, calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(histories, "PAGE", 3)
+    beer_id = changed(store, 6)
+    late = time.monotonic() - 1
+    with pytest.raises(DeadlinePassed):
+        histories.beer_until(store.reader, beer_id, None, deadline=late)
+    short = histories.beer_until(store.reader, beer_id, None, version=2, deadline=late)
+    assert short is not None
+    assert short.name == "version 2"
+    assert histories.beer_until(store.reader, beer_id + 1, None, deadline=late) is None
+    clock = itertools.count(time.time(), 100)
+    monkeypatch.setattr(histories.time, "monotonic", lambda: next(clock))
+    head = store.reader.head().position
+    asked = Call("get", {"beer_id": beer_id, "as_of": head}, "call", "talk", deadline=time.time() + 50)
+    (answer,) = calls.run([asked])
+    assert isinstance(answer, DeadlinePassed)

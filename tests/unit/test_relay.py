@@ -1,5 +1,6 @@
 """How the relay gets every event to the bus, in order, whatever the bus and the store do."""
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -151,6 +152,58 @@ def test_no_failure_ends_the_relay(scene: Scene, error: Exception) -> None:
     scene.thread.start()
     eventually(lambda: scene.bus.told == [1])
     assert len(scene.log.calls) == 2
+
+
+def test_a_failure_after_all_was_well_is_the_first_one_again(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("beers_service.relay.WINDOW", 1)
+    made: list[int] = []
+
+    def pauses() -> Iterator[float]:
+        made.append(0)
+        for _ in itertools.repeat(None):
+            made[-1] += 1
+            yield 0.001
+
+    monkeypatch.setattr("beers_service.relay.backoff", pauses)
+    scene.relay = Relay(scene.store, scene.store, scene.bus, structlog.wrap_logger(scene.log, processors=[]))
+    scene.thread = threading.Thread(target=scene.relay.run, daemon=True)
+    failures = iter([True, True, False, False, True, False])
+
+    def fail(_positions: list[int]) -> None:
+        if next(failures, False):
+            raise PublishingFailed("no confirm")
+
+    scene.bus.fail = fail
+    scene.add(3)
+    scene.thread.start()
+    eventually(lambda: scene.bus.told == [1, 2, 3])
+    scene.stop()
+    assert [number for number in made if number] == [2, 1], "pauses in a row"
+
+
+def test_what_is_told_but_cannot_be_remembered_is_told_ever_more_seldom(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Iterator[float]] = []
+
+    def pauses() -> Iterator[float]:
+        made.append(itertools.repeat(0.001))
+        return made[-1]
+
+    def full(_position: int) -> bool:
+        if len(scene.bus.told) == 5:
+            scene.relay.stop()
+        raise StoreUnavailable("full")
+
+    monkeypatch.setattr("beers_service.relay.backoff", pauses)
+    monkeypatch.setattr(scene.store, "advance", full)
+    scene.relay = Relay(scene.store, scene.store, scene.bus, structlog.wrap_logger(scene.log, processors=[]))
+    scene.thread = threading.Thread(target=scene.relay.run, daemon=True)
+    scene.add(1)
+    scene.thread.start()
+    scene.thread.join(PATIENCE)
+    assert scene.bus.told == [1] * 5
+    assert len(made) == 1
 
 
 def test_stopping_finishes_the_window_in_hand(scene: Scene) -> None:

@@ -1,5 +1,6 @@
 """How the writer gathers commands, and what it says when the store fails it."""
 
+import ctypes
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -239,6 +240,22 @@ def test_a_leader_that_is_killed_leaves_nobody_waiting(store: GatedStore, writer
     store.gate.set()
     leader.result()
     assert isinstance(follower.result()[0], list)
+
+
+def test_a_follower_that_is_killed_when_the_lead_comes_to_it_hands_it_on(store: GatedStore, writer: Writer) -> None:
+    leader = hold_leader(store, writer)
+    killed = Caller(writer, request("killed"))
+    await_waiting(writer, 1)
+    follower = Caller(writer, request("follower"))
+    await_waiting(writer, 2)
+    # It is raised as soon as that thread wakes, which is when it is given the lead.
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(killed.ident or 0), ctypes.py_object(SystemExit))
+    store.gate.set()
+    assert isinstance(leader.result()[0], list)
+    assert killed.result() == []
+    assert isinstance(follower.result()[0], list)
+    assert isinstance(writer.submit([request("later")])[0], list)
+    assert [event.request_id for event in store.events(0, 10)] == ["leader", "follower", "later"]
 
 
 def test_a_fingerprint_knows_the_command_and_nothing_else() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, text
 
 from beers_runtime.configuration import ConfigurationError
-from beers_service.store.engine import reading, writing
+from beers_service.store.engine import lift_time_limit, reading, writing
 
 REVISIONS = sorted(file.name.partition("_")[0] for file in (Path(__file__).parent / "versions").glob("[0-9]*_*.py"))
 """The revisions that this version knows, oldest first."""
@@ -36,7 +36,7 @@ def migrate(engine: Engine) -> Migration:
     with writing(engine) as connection:
         if engine.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
-            connection.execute(text("SET LOCAL statement_timeout = 0"))
+        lift_time_limit(connection)
         before = _known_revision(connection)
         _upgrade(connection)
         return Migration(before, REVISIONS[-1])
