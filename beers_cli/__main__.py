@@ -1,6 +1,8 @@
 """The program `beers`."""
 
+import codecs
 import errno
+import io
 import os
 import sys
 from typing import NoReturn, TextIO
@@ -37,6 +39,7 @@ def _run() -> int:
         if _replace_closed_streams():
             report(Failure("Standard output is closed."), as_json=as_json)
             return _REFUSED
+        _print_what_can_be_printed()
         status = _obey(as_json=as_json)
         sys.stdout.flush()
     except BrokenPipeError:
@@ -86,6 +89,13 @@ def _replace_closed_streams() -> bool:
         return False
     sys.stdout = _nowhere()
     return True
+
+
+def _print_what_can_be_printed() -> None:
+    """Put a question mark for what the terminal's encoding has not: the beer was added all the same."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and codecs.lookup(stream.encoding).name != "utf-8":
+            stream.reconfigure(errors="replace")
 
 
 def _nowhere() -> TextIO:

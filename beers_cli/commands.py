@@ -84,7 +84,14 @@ def get(
     """Show a beer, as it is or as it was."""
     as_of = None if at is None else moment(at)
     with connect(address, timeout) as catalogue:
-        _show(catalogue.get(beer_id, as_of), f"As of {at}:" if at else "", as_json=as_json)
+        try:
+            beer = catalogue.get(beer_id, as_of)
+        except Failure as failure:
+            if as_of is None or failure.facts.get("code") != "NOT_FOUND":
+                raise
+            hint = f"`beers history {beer_id}` tells when it was added and removed."
+            raise Failure(f"Beer {beer_id} was not there at {at}.", hint, **failure.facts) from failure
+        _show(beer, f"As of {at}:" if at else "", as_json=as_json)
 
 
 @commands.command("list", cls=Calling)

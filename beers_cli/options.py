@@ -17,7 +17,17 @@ if TYPE_CHECKING:
 _PORT = 8000
 
 
+def not_empty(context: typer.Context, parameter: typer.CallbackParam, value: str) -> str:
+    """Return *value* unless it was given and holds nothing, as a variable of a script does that is not set."""
+    source = context.get_parameter_source(parameter.name or "")
+    if not value.strip() and source is not None and source.name != "DEFAULT":
+        raise typer.BadParameter("must not be empty; leave the option out for none")
+    return value
+
+
 def _address(value: str) -> str:
+    if not value.strip() or value.startswith(("http://", "https://")):
+        raise typer.BadParameter("must be HOST:PORT, such as 127.0.0.1:8000, without http://")
     host, separator, port = value.rpartition(":")
     if not separator or value.endswith("]"):  # no port: a name, or an IPv6 address in brackets
         return f"{value}:{_PORT}"
@@ -67,7 +77,11 @@ INT64 = {"min": -(2**63), "max": 2**63 - 1}
 BeerId = Annotated[int, typer.Argument(metavar="ID", help="The beer's id, as `beers list` shows it.", **INT64)]
 RequestId = Annotated[
     str,
-    typer.Option(metavar="TEXT", help="Makes the command repeatable: with the same id it is carried out only once."),
+    typer.Option(
+        metavar="TEXT",
+        callback=not_empty,
+        help="Makes the command repeatable: with the same id it is carried out only once.",
+    ),
 ]
 ExpectedVersion = Annotated[
     int | None,

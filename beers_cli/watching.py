@@ -11,7 +11,7 @@ from rich.text import Text
 
 from beers_cli import presentation
 from beers_cli.access import Calling
-from beers_cli.options import DEFAULT_ADDRESS, INT64, Address, AsJson, connect
+from beers_cli.options import DEFAULT_ADDRESS, INT64, Address, AsJson, connect, not_empty
 from beers_cli.place import Place, kept_in
 from beers_cli.stopping import Stop
 
@@ -45,9 +45,12 @@ def _types(values: list[str] | None) -> list[str]:
 
 
 def _start(value: str) -> str:
-    if not value.strip() or (value.isascii() and value.isdigit() and int(value) > INT64["max"]):
+    value = value.strip()
+    number = value.isascii() and value.isdigit()
+    # A token and an event's id have the log's id in front, and a colon behind that.
+    if (number and int(value) > INT64["max"]) or not (number or ":" in value or value.lower() in {"now", "beginning"}):
         raise typer.BadParameter("must be now, beginning, a position such as 42, or a resume token or event id")
-    return value.strip()
+    return value
 
 
 def _patience(value: float | None) -> float | None:
@@ -95,6 +98,7 @@ def watch(
         typer.Option(
             "--exec",
             metavar="COMMAND",
+            callback=not_empty,
             help="Run this for each event, one after another, instead of printing it. No shell reads it.",
         ),
     ] = "",
@@ -104,7 +108,9 @@ def watch(
     state: Annotated[
         str,
         typer.Option(
-            metavar="FILE", help="Keep the place in the log there, and go on from it: it counts more than --from."
+            metavar="FILE",
+            callback=not_empty,
+            help="Keep the place in the log there, and go on from it: it counts more than --from.",
         ),
     ] = "",
     patience: Annotated[
@@ -146,6 +152,7 @@ def watch(
             catalogue, request, waits, stop, lambda line: typer.echo(line, err=True), elsewhere=_elsewhere(place, state)
         )
         for response in follower.responses():
+            _note_beginning(place, response)
             if not take(response.events.events):
                 break
             place.move(response.resume_token, _position(response))
@@ -169,6 +176,14 @@ def _request(start: str, types: Sequence[str], beer_ids: Sequence[int], *, resum
     else:
         request.resume_token = start
     return request
+
+
+def _note_beginning(place: Place, response: "WatchBeersResponse") -> None:
+    """Keep the place before the first events: a run that is done with none of them has begun there all the same."""
+    events = response.events.events
+    if events and not place.token:
+        log_id = events[0].id.rpartition(":")[0]
+        place.move(f"{log_id}:{events[0].position - 1}", events[0].position - 1)
 
 
 def _elsewhere(place: Place, state: str) -> str:

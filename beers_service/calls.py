@@ -13,7 +13,7 @@ from structlog.typing import FilteringBoundLogger
 from beers_runtime import logs, tracing
 from beers_service.domain import commands, fields
 from beers_service.domain.commands import Command
-from beers_service.domain.errors import BeersError, InvalidField
+from beers_service.domain.errors import BeersError, InvalidField, StoreUnavailable
 from beers_service.gathering import Submit
 from beers_service.importing import Import, import_beers
 from beers_service.methods import Answer, Call, Method, check_arguments, deadline_of, method
@@ -163,6 +163,8 @@ class Calls:
     def _log(self, call: Call, answer: Answer, started: float) -> None:
         is_command = call.method in _COMMANDS or call.method == _IMPORT
         counts = answer.counts() if isinstance(answer, Import) else {}
+        notes = getattr(answer, "__notes__", ())
+        why = {"reason": " ".join([*answer.args, *notes]).rstrip()} if isinstance(answer, StoreUnavailable) else {}
         (self._logger.info if is_command else self._logger.debug)(
             "command" if is_command else "read",
             method=self._method(call),
@@ -170,6 +172,7 @@ class Calls:
             correlation_id=call.correlation_id,
             outcome=type(answer).__name__ if isinstance(answer, Exception) else "ok",
             duration_ms=round((time.monotonic() - started) * 1000, 3),
+            **why,
             **counts,
             **tracing.ids(call.traceparent),
         )

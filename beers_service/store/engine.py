@@ -211,10 +211,18 @@ def translated_errors() -> Iterator[None]:
         raise StoreUnavailable("all connections are busy") from error
     except DBAPIError as error:
         if error.connection_invalidated or _is_outage(error):
-            raise StoreUnavailable(type(error.orig).__name__) from error
+            unavailable = StoreUnavailable(type(error.orig).__name__)
+            # For the log: which database there is, and what is the matter with it, is none of a caller's business.
+            unavailable.add_note(_code(error.orig))
+            raise unavailable from error
         raise
     except SQLAlchemyError as error:
         raise StoreUnavailable(type(error).__name__) from error
+
+
+def _code(error: object) -> str:
+    """Return what a database calls *error*, such as ``SQLITE_FULL``: never its text, which may hold values."""
+    return getattr(error, "sqlite_errorname", None) or getattr(error, "pgcode", None) or ""
 
 
 def _is_outage(error: DBAPIError) -> bool:

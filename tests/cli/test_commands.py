@@ -144,6 +144,31 @@ def test_the_past_is_named_by_a_position_or_a_time(service: FakeService, beers: 
     assert service.calls[-1].WhichOneof("as_of") == field
 
 
+def test_a_beer_that_was_not_there_yet_is_not_looked_for_among_the_removed(service: FakeService, beers: Run) -> None:
+    service.failures.append(status(grpc.StatusCode.NOT_FOUND, "beer 1 not found"))
+    result = beers("get", "1", "--at", "0")
+    assert result.status == 1
+    assert "Beer 1 was not there at 0." in result.err
+    assert "beers history 1" in result.err
+    assert "restore" not in result.err
+
+
+def test_an_empty_request_id_is_wrong_usage(service: FakeService, beers: Run) -> None:
+    result = beers("add", "Jever", "--request-id", "")
+    assert result.status == 2
+    assert "--request-id" in result.err
+    assert service.calls == []
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin1"])
+def test_a_terminal_that_is_not_utf_8_gets_what_it_can_show(service: FakeService, encoding: str) -> None:
+    for command in (["add", "Gösser"], ["list"], ["get", "1"], ["history", "1"]):
+        with run_program(service, *command, PYTHONIOENCODING=encoding) as program:
+            out, err = program.communicate(timeout=20)
+        assert (program.returncode, err) == (0, b"")
+        assert ("Gösser".encode("latin1") if encoding == "latin1" else b"G?sser") in out
+
+
 def test_a_past_that_is_neither_is_wrong_usage(beers: Run) -> None:
     result = beers("get", "1", "--at", "yesterday")
     assert result.status == 2
@@ -203,7 +228,7 @@ def test_where_nobody_listens_the_command_fails_at_once_and_says_what_to_do(beer
     assert "--address" in result.err
 
 
-@pytest.mark.parametrize("address", ["localhost:http", ":8000", "localhost:99999"])
+@pytest.mark.parametrize("address", ["localhost:http", ":8000", "localhost:99999", "http://localhost:8000", ""])
 def test_a_malformed_address_is_wrong_usage(beers: Run, address: str) -> None:
     assert beers("list", "--address", address).status == 2
 

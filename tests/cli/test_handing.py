@@ -90,7 +90,20 @@ def test_a_second_signal_ends_the_command_as_well(history: FakeService, tmp_path
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) in (130, 143)
         until(lambda: not child.alive())
-    assert not state.exists()
+    assert json.loads(state.read_text())["position"] == 0
+
+
+@pytest.mark.usefixtures("history")
+@pytest.mark.parametrize("start", ["beginning", "0", "2"])
+def test_a_run_that_is_done_with_nothing_has_begun_all_the_same(beers: Run, tmp_path: Path, start: str) -> None:
+    state, seen = tmp_path / "state", tmp_path / "seen"
+    result = beers("watch", "--from", start, "--state", str(state), "--exec", "false", "--attempts", "1")
+    assert result.status == 1
+    assert "with the same --state" in result.err
+    command = shlex.join(["sh", "-c", f"echo $BEERS_EVENT_POSITION >> {seen}"])
+    assert beers("watch", "--until-caught-up", "--state", str(state), "--exec", command).status == 0
+    first = int(start) if start.isdigit() else 0
+    assert seen.read_text().split() == [str(position) for position in range(first + 1, 6)]
 
 
 def test_killed_in_the_middle_it_goes_on_and_hands_over_every_event_in_order(

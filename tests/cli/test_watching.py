@@ -116,6 +116,7 @@ def test_where_to_begin_and_what_to_follow_is_a_matter_of_options(
     [
         ["--type", "drunk"],
         ["--from", " "],
+        ["--from", "begining"],
         ["--from", "99999999999999999999"],
         ["--beer", "0"],
         ["--beer", "99999999999999999999"],
@@ -124,6 +125,8 @@ def test_where_to_begin_and_what_to_follow_is_a_matter_of_options(
         ["--exec", "no-such-command-anywhere"],
         ["--exec", "echo 'never closed"],
         ["--exec", " "],
+        ["--exec", ""],
+        ["--state", ""],
     ],
 )
 def test_what_makes_no_sense_is_wrong_usage(beers: Run, arguments: list[str]) -> None:
@@ -156,7 +159,7 @@ def test_a_kept_place_beyond_the_log_is_not_thrown_away(beers: Run, tmp_path: Pa
 
 @pytest.mark.usefixtures("history")
 def test_a_token_that_is_none_is_refused_with_what_to_do(beers: Run) -> None:
-    result = beers("watch", "--from", "begining")
+    result = beers("watch", "--from", "log:end")
     assert result.status == 1
     assert "no resume token" in result.err
     assert "--from beginning" in result.err

@@ -95,7 +95,7 @@ def test_a_long_history_is_folded_page_by_page_and_others_have_their_turn_in_bet
 ) -> None:
     monkeypatch.setattr(histories, "PAGE", 3)
     turns: list[float] = []
-    monkeypatch.setattr(histories.time, "sleep", turns.append)
+    monkeypatch.setattr(time, "sleep", turns.append)
     before = store.reader.head().position
     beer_id = changed(store, 6)
     for version in range(1, 8):
@@ -120,7 +120,7 @@ def test_who_has_no_time_for_a_long_history_is_told_so_and_a_short_one_is_answer
     assert short.name == "version 2"
     assert histories.beer_until(store.reader, beer_id + 1, None, deadline=late) is None
     clock = itertools.count(time.time(), 100)
-    monkeypatch.setattr(histories.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     head = store.reader.head().position
     asked = Call("get", {"beer_id": beer_id, "as_of": head}, "call", "talk", deadline=time.time() + 50)
     (answer,) = calls.run([asked])

@@ -83,6 +83,10 @@ def test_a_full_disk_refuses_commands_and_loses_nothing(start: Start, wire: Wire
         url = f"sqlite:///{folder}/beers.db"
         service = start(DATABASE_URL=url)
         run(wire, disk, url)
+        # Whoever looks after it learns what callers do not.
+        reasons = {line["reason"] for line in service.lines() if line.get("outcome") == "StoreUnavailable"}
+        assert reasons
+        assert {reason.split()[1] for reason in reasons} <= {"SQLITE_FULL", "SQLITE_IOERR_WRITE"}
         assert service.stop() == 0
 
 
