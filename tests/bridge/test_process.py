@@ -89,6 +89,7 @@ def test_a_port_that_is_taken_is_told_in_one_line(port: int) -> None:
     [
         ("PORT", "beer"),
         ("PORT", "65536"),
+        ("HEARTBEAT", "0"),
         ("AMQP_URI", "http://x"),
         ("AMQP_URI", "amqp://u:secret@h:x/"),
         ("AMQP_URI", "amqps://u:secret@h/?cafile=/nowhere"),
