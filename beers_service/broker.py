@@ -31,7 +31,7 @@ BROKER_ERRORS = (OSError, amqp.exceptions.AMQPError)
 _REFUSALS = (amqp.exceptions.AccessRefused, amqp.exceptions.NotAllowed)
 _PASSING = ("exclusive use", "connection limit")
 """What the broker says with the numbers of a refusal, and may not say later: somebody else has a queue for himself, or
-the virtual host, the user or the node has as many connections as it may."""
+the virtual host or the user has as many connections as it may."""
 
 
 def refusal(error: BaseException) -> str:

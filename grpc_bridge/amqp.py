@@ -32,7 +32,7 @@ _DELIVER: Final = struct.pack(">I", Basic.Deliver.index)
 _HEARTBEAT_FRAME: Final = Heartbeat().marshal()
 _REFUSALS: Final = (403, 530)  # for want of the right password, and of the right virtual host
 _PASSING: Final = "connection limit"
-"""In the broker's words, if it says 530 since virtual host, user or node has as many connections as it may."""
+"""In the broker's words, if it says 530 since virtual host or user has as many connections as it may."""
 _LARGEST_FRAME: Final = 131_072
 """Bytes, and RabbitMQ's own default; a frame that is larger is none."""
 
