@@ -48,7 +48,7 @@ _CHANNEL = (
     ("grpc.max_reconnect_backoff_ms", 1000),
     ("grpc.max_receive_message_length", 64 * 2**20),
     # A network that swallows everything is noticed within a minute, also in a stream on which only the server speaks.
-    # It sends something every 30 s, and takes pings for rude only if they come more often than that.
+    # It sends something every 30 s at the latest, and takes pings for rude only if they come more often than that.
     ("grpc.keepalive_time_ms", 40_000),
     ("grpc.keepalive_timeout_ms", 20_000),
 )

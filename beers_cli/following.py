@@ -17,7 +17,7 @@ from beers_cli.stopping import Stop
 from grpc_bridge.proto.beers.v1.beers_pb2 import WatchBeersRequest, WatchBeersResponse
 
 SILENCE = 90.0
-"""Seconds without a response after which a stream is broken: the service says something every 30."""
+"""Seconds without a response after which a stream is broken: a bridge says something every 30 at the latest."""
 
 _ENDED = "STREAM_ENDED"
 """How the service says that a stream is to go on over another connection: nothing that a person need know."""

@@ -29,14 +29,14 @@ BROKER_ERRORS = (OSError, amqp.exceptions.AMQPError)
 """What a broken connection raises, a timeout included."""
 
 _REFUSALS = (amqp.exceptions.AccessRefused, amqp.exceptions.NotAllowed)
+_PASSING = ("exclusive use", "connection limit")
+"""What the broker says with the numbers of a refusal, and may not say later: somebody else has a queue for himself, or
+the virtual host or the user has as many connections as it may."""
 
 
 def refusal(error: BaseException) -> str:
-    """Return the broker's words if *error* is that this user may not do that; empty for any other error.
-
-    A queue that somebody else has for himself for a while is refused with the same number.
-    """
-    if not isinstance(error, _REFUSALS) or "exclusive use" in str(error.reply_text):
+    """Return the broker's words if *error* is that this user may not do that; empty for any other error."""
+    if not isinstance(error, _REFUSALS) or any(words in str(error.reply_text) for words in _PASSING):
         return ""
     return f"the broker refuses: {error.reply_code}, {error.reply_text}"
 

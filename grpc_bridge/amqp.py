@@ -31,6 +31,8 @@ _BODY_SIZE = struct.Struct(">4xQ")  # in the payload of a header
 _DELIVER: Final = struct.pack(">I", Basic.Deliver.index)
 _HEARTBEAT_FRAME: Final = Heartbeat().marshal()
 _REFUSALS: Final = (403, 530)  # for want of the right password, and of the right virtual host
+_PASSING: Final = "connection limit"
+"""In the broker's words, if it says 530 since virtual host or user has as many connections as it may."""
 _LARGEST_FRAME: Final = 131_072
 """Bytes, and RabbitMQ's own default; a frame that is larger is none."""
 
@@ -181,8 +183,9 @@ class BrokerConnection(asyncio.Protocol):
             self._say(Connection.CloseOk())
             if self._transport is not None:
                 self._transport.close()
-            kind = ConnectionRefused if method.reply_code in _REFUSALS else ConnectionBroken
-            self._end(f"{method.reply_code}, {method.reply_text}", kind)
+            refused = method.reply_code in _REFUSALS and _PASSING not in method.reply_text
+            reason = f"{method.reply_code}, {method.reply_text}"
+            self._end(reason, ConnectionRefused if refused else ConnectionBroken)
         elif self._awaited is not None and not self._awaited.done():
             self._awaited.set_result(method)
         # Else it is one of those that need no answer, such as that the broker is short of memory.

@@ -18,6 +18,9 @@ tells of a service which has become slow, and for the one that a few quick answe
 _LEAST = 0.03
 """How much the answer to an emptier batch counts at least: after a pause it is soon known that all is well."""
 _LONGEST_STEP = 1.0  # seconds
+_CLEARED_FOR = 5e-5
+"""Seconds, for each call that waits, until those that nobody wants any more are looked for again: so that takes less
+than a hundredth of the time, however many wait and however many are refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +186,7 @@ class Batcher:
         self._flush_scheduled = False
         self._pace = Pace()
         self._rows = 0  # that the answers to those that wait may hold
+        self._cleared_until = 0.0
 
     @property
     def waiting(self) -> int:
@@ -202,7 +206,10 @@ class Batcher:
                 some of a crowd that is let in at once would otherwise only be refused later, when that costs more.
                 They count for one batch at most: some are answered already, and some may never come.
         """
-        waiting, limits = len(self._waiting), self._limits
+        limits = self._limits
+        if len(self._waiting) >= limits.waiting:
+            self._clear()
+        waiting = len(self._waiting)
         if waiting >= limits.waiting:
             return True
         if not waiting or self._held:
@@ -300,6 +307,15 @@ class Batcher:
                 return
             count += 1
             yield self._pop()
+
+    def _clear(self) -> None:
+        """Drop the calls that nobody wants any more, which else stay until their turn comes: not while we are held."""
+        now = self._loop.time()
+        if now < self._cleared_until:
+            return
+        self._cleared_until = now + len(self._waiting) * _CLEARED_FOR
+        self._waiting = deque(call for call in self._waiting if not call.answer.done())
+        self._rows = sum(call.rows for call in self._waiting)
 
     def _pop(self) -> Call:
         call = self._waiting.popleft()

@@ -162,7 +162,7 @@ def settings(config: Mapping[str, object]) -> Settings:
         default_deadline=configuration.number(values, "DEFAULT_DEADLINE", 0.1, 3600),
         grace=configuration.number(values, "GRACE", 0, 3600),
         drain_delay=configuration.number(values, "DRAIN_DELAY", 0, 3600),
-        heartbeat=configuration.integer(values, "HEARTBEAT", 0, 3600),
+        heartbeat=configuration.integer(values, "HEARTBEAT", 1, 3600),
         probe_interval=configuration.number(values, "PROBE_INTERVAL", 0.05, 60),
         broker_patience=configuration.number(values, "BROKER_PATIENCE", 0.1, 60),
         batches_in_flight=configuration.integer(values, "BATCHES_IN_FLIGHT", 1, 1000),

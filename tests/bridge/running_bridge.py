@@ -63,6 +63,15 @@ class RunningBridge:
         async with asyncio.timeout(timeout):
             await reached.wait()
 
+    async def until_logged(self, event: str, patience: float = 10) -> Any:
+        """Wait until the bridge has logged that *event*, and return its first line."""
+        async with asyncio.timeout(patience):
+            while True:
+                for line in self.lines:
+                    if line["event"] == event:
+                        return line
+                await asyncio.sleep(0.01)
+
     def calls_logged(self) -> list[Any]:
         return [line for line in self.lines if line["event"] == "call"]
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import AsyncExitStack
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -115,6 +116,36 @@ async def test_too_many_waiting_calls_are_refused() -> None:
     sent.add()
     with pytest.raises(CallFailed, match="Overloaded"):
         sent.add()
+
+
+async def test_calls_that_nobody_wants_any_more_keep_no_others_out_while_the_broker_is_away() -> None:
+    sent = Sent(waiting=3, rows=10)
+    sent.batcher.hold()
+    for _ in range(2):
+        sent.add("given up", rows=9).answer.cancel()
+    sent.add("wanted", rows=5)
+    sent.add("next", rows=5)
+    assert (sent.batcher.waiting, sent.batcher.refused) == (2, 0)
+    sent.batcher.resume()
+    assert await sent.bodies() == [["wanted", "next"]]
+
+
+async def test_a_crowd_that_is_refused_has_nobody_look_at_all_who_wait_each_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sent = Sent(waiting=1000)
+    sent.batcher.hold()
+    now = 5.0
+    monkeypatch.setattr(sent.batcher, "_loop", SimpleNamespace(time=lambda: now))
+    calls = [sent.add() for _ in range(1000)]
+    assert sent.batcher.crowded()
+    calls[500].answer.cancel()
+    assert sent.batcher.crowded()
+    now += 0.049
+    assert sent.batcher.crowded()
+    now += 0.002
+    assert not sent.batcher.crowded()
+    assert sent.batcher.waiting == 999
 
 
 async def test_a_batch_that_is_lost_does_not_stop_the_others() -> None:

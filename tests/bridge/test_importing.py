@@ -332,7 +332,7 @@ async def test_a_client_that_goes_away_leaves_nothing_behind(amqp_uri: str) -> N
         call = running.beers.ImportBeers(iter([chunk(beer(0)), chunk(beer(1))]))
         await service.until(1)
         call.cancel()
-        await asyncio.sleep(0.2)
+        await running.until_logged("call")
         assert [line["code"] for line in running.calls_logged()] == ["CANCELLED"]
         assert running.bridge._reception.active == 0
 

@@ -8,12 +8,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import grpc
 import orjson
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from beers_cli.rabbitmq import RabbitMQNode
 from beers_runtime.configuration import ConfigurationError
 from grpc_bridge.proto.beers.v1 import beers_pb2 as v1
 from grpc_bridge.proto.beers.v1 import beers_pb2_grpc as v1_grpc
@@ -87,6 +89,7 @@ def test_a_port_that_is_taken_is_told_in_one_line(port: int) -> None:
     [
         ("PORT", "beer"),
         ("PORT", "65536"),
+        ("HEARTBEAT", "0"),
         ("AMQP_URI", "http://x"),
         ("AMQP_URI", "amqp://u:secret@h:x/"),
         ("AMQP_URI", "amqps://u:secret@h/?cafile=/nowhere"),
@@ -119,6 +122,16 @@ def test_told_to_stop_with_the_broker_away_it_ends_with_zero(port: int, number: 
         assert bridge.wait(PATIENCE) == 0
         assert bridge.stderr is not None
         assert bridge.stderr.read() == b""
+
+
+async def test_a_limit_of_connections_is_told_and_waited_for(fresh_amqp_uri: str, rabbitmq_node: RabbitMQNode) -> None:
+    virtual_host = urlsplit(fresh_amqp_uri).path[1:]
+    rabbitmq_node.control("set_vhost_limits", "--vhost", virtual_host, '{"max-connections": 0}')
+    async with running_bridge(fresh_amqp_uri, wait=False) as running:
+        line = await running.until_logged("the broker cannot be reached; trying on")
+        assert "connection limit" in line["reason"]
+        await asyncio.to_thread(rabbitmq_node.control, "clear_vhost_limits", "--vhost", virtual_host)
+        await running.until_logged("connected to the broker")
 
 
 async def test_told_to_stop_it_finishes_the_calls_in_progress(amqp_uri: str, port: int) -> None:

@@ -124,7 +124,7 @@ async def test_a_caller_who_goes_away_leaves_nothing_behind(amqp_uri: str) -> No
         call = running.beers.GetBeer(GET)
         await service.until(1)
         call.cancel()
-        await asyncio.sleep(0.2)
+        await running.until_logged("call")
         assert [line["code"] for line in running.calls_logged()] == ["CANCELLED"]
 
 

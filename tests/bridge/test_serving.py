@@ -66,9 +66,7 @@ async def test_an_answer_that_nobody_waits_for_any_more_is_no_error(
     message = struct.pack(">BL", 0, len(request)) + request
     async with scripted_service(amqp_uri), running_bridge(amqp_uri) as running:
         writer = await send(running, b"/beers.v1.BeersService/AddBeer", message, window=0)
-        async with asyncio.timeout(5):
-            while not running.calls_logged():  # noqa: ASYNC110 - nothing tells of it
-                await asyncio.sleep(0.01)
+        await running.until_logged("call")
         writer.close()
         # As long as it is not over there is an answer that could not be sent.
         async with asyncio.timeout(5):

@@ -32,10 +32,10 @@ def until(done: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any
     raise AssertionError(f"not within {patience:g} s: {what}")
 
 
-def fuzz(folder: Path, *arguments: str, patience: float) -> dict[str, Any]:
-    """Run `make fuzz`, see that it found nothing, and return the line for programs."""
+def result_of(module: str, *arguments: str, patience: float) -> dict[str, Any]:
+    """Run a module that tries the product, see that it is content, and return the line for programs."""
     with subprocess.Popen(
-        [sys.executable, "-m", "fuzz", "--output", str(folder / "fuzz"), *arguments],
+        [sys.executable, "-m", module, *arguments],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -47,7 +47,13 @@ def fuzz(folder: Path, *arguments: str, patience: float) -> dict[str, Any]:
             process.terminate()  # it stops what it has started
             printed, told = process.communicate(timeout=60)
         assert process.returncode == 0, told
-    result: dict[str, Any] = json.loads(printed)
+    line: dict[str, Any] = json.loads(printed)
+    return line
+
+
+def fuzz(folder: Path, *arguments: str, patience: float) -> dict[str, Any]:
+    """Run `make fuzz`, see that it found nothing, and return the line for programs."""
+    result = result_of("fuzz", "--output", str(folder / "fuzz"), *arguments, patience=patience)
     assert (result["ok"], result["findings"]) == (True, {})
     assert min(result["connections"], result["messages"], result["answered"], result["probes"]) > 0
     assert {"OK", "INVALID_ARGUMENT"} <= result["codes"].keys()

@@ -2,10 +2,12 @@
 
 import socket
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 import amqp
 import pytest
 
+from beers_cli.rabbitmq import RabbitMQNode
 from beers_service.broker import BROKER_ERRORS, Broker, NoNode, refusal
 from tests.processes import Process, Start
 from tests.wire import Wire
@@ -52,6 +54,21 @@ def test_a_node_that_does_not_let_us_in_is_believed(amqp_uri: str) -> None:
         Broker(f"{wrong};{NOBODY}", heartbeat=0).connect()
     assert refusal(refused.value).startswith("the broker refuses: 403, ACCESS_REFUSED")
     assert refusal(ConnectionRefusedError()) == ""
+
+
+def test_a_limit_of_connections_is_told_and_waited_for(
+    start: Start, wire: Wire, fresh_amqp_uri: str, rabbitmq_node: RabbitMQNode
+) -> None:
+    virtual_host = urlsplit(fresh_amqp_uri).path[1:]
+    rabbitmq_node.control("set_vhost_limits", "--vhost", virtual_host, '{"max-connections": 1}')  # which `wire` has
+    service: Process = start(ready=False)
+    service.await_line("broker connection lost", times=2)
+    (reason,) = {line["error"] for line in service.lines() if line["event"] == "broker connection lost"}
+    assert "connection limit" in reason
+    rabbitmq_node.control("clear_vhost_limits", "--vhost", virtual_host)
+    service.await_line("consuming")
+    assert wire.answer(wire.send({"args": [], "kwargs": {}}))["error"] is None
+    assert service.stop() == 0
 
 
 def test_the_service_finds_the_node_that_is_there(start: Start, wire: Wire, fresh_amqp_uri: str) -> None:
