@@ -2,6 +2,7 @@
 
 import signal
 import time
+from urllib.parse import urlsplit
 
 import pytest
 from sqlalchemy import text
@@ -75,12 +76,19 @@ def test_a_subscriber_outlives_a_frozen_broker_and_stops_while_it_is_frozen(
     followed.await_effects(1)
 
 
-def test_its_queues_are_quorum_queues_where_asked_for(start: Start, followed: Followed) -> None:
+def test_its_queues_are_quorum_queues_where_asked_for(
+    start: Start, followed: Followed, rabbitmq_node: RabbitMQNode, fresh_amqp_uri: str
+) -> None:
     start(QUEUE_TYPE="quorum")
     followed.start(QUEUE_TYPE="quorum")
     followed.tell("fail-1", "1")
     followed.add(1)
     followed.await_effects(1)
+    host = urlsplit(fresh_amqp_uri).path[1:]
+    told = rabbitmq_node.control("list_queues", "--silent", "-p", host, "name", "type")
+    types = dict(line.split() for line in told.splitlines())
+    names = (QUEUE, f"{QUEUE}.retry-in-0.1s", f"{QUEUE}.retry-in-0.3s", f"{QUEUE}.dead-letters")
+    assert {name: types[name] for name in names} == dict.fromkeys(names, "quorum")
 
 
 @pytest.mark.parametrize(
