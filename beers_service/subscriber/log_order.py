@@ -13,10 +13,13 @@ from beers_service.subscriber.any_order import LOOKS
 from beers_service.subscriber.arrivals import Event
 from beers_service.subscriber.beyond import put_aside
 from beers_service.subscriber.desk import NOT_TAKEN, Desk, Stopped
-from beers_service.subscriber.inbox import DEAD, PARKED, HandlerFailed
+from beers_service.subscriber.inbox import DEAD, PARKED, HandlerFailed, OtherLog
 
 GLANCE = 1.0
 """Seconds between two looks for parked events that nobody has reason to expect."""
+
+NOTE = 1.0
+"""Seconds between two notes in the inbox of how far we have come over events that nobody wants."""
 
 
 class LogOrder:
@@ -38,6 +41,7 @@ class LogOrder:
         self._busy = False
         # The mark in the inbox, and how far we have come: events that nobody wants lie between.
         self._mark = self._reached = -1
+        self._next_note = 0.0
         self._next_look_at_parked = 0.0
         # After a start the first look is due soon: the silence may be an old one.
         self._heard = time.monotonic() - desk.patience * (LOOKS - 1)
@@ -57,6 +61,12 @@ class LogOrder:
             time.sleep(0.01)
         if self._thread is not None:
             self._thread.kill()
+        if self._reached > self._mark:
+            # Left out they would be fetched again.
+            try:
+                self._note_reached()
+            except (StoreUnavailable, OutcomeUnknown, OtherLog) as error:
+                self._desk.logger.warning("inbox not kept", error=str(error))
 
     def _work_always(self) -> None:
         seen = -1
@@ -119,6 +129,8 @@ class LogOrder:
         if not desk.wanted(event):
             self._reached = event.position
             desk.metrics.reached(event.position)
+            if time.monotonic() >= self._next_note:
+                self._note_reached()
             return
         try:
             with inbox.transaction() as connection:
@@ -213,14 +225,21 @@ class LogOrder:
         """Take stock after a silence: return the mark, and fetch what came after it if it is still *seen* there."""
         if self._reached > self._mark:
             self._desk.patiently(self._note_reached)
-        self._reload()
+        else:
+            self._reload()
         if self._mark == seen:
             self._fill(self._desk.ask(self._desk.catalogue.head).head)
         return self._mark
 
     def _note_reached(self) -> None:
+        """Move the mark over events that nobody wants, unless another instance went on from here."""
         with self._desk.inbox.transaction() as connection:
-            self._desk.inbox.advance(connection, self._mark, self._reached)
+            ours = self._desk.inbox.advance(connection, self._mark, self._reached)
+        self._next_note = time.monotonic() + NOTE
+        if ours:
+            self._mark = self._reached
+        else:
+            self._reload()
 
     def _reload(self) -> None:
         life = self._desk.inbox.life()

@@ -15,7 +15,7 @@ from typing import Any
 
 import amqp
 
-from beers_service.broker import require_exchange, send
+from beers_service.broker import interrupt, require_exchange, send
 from beers_service.confirms import Confirms, Unconfirmed
 from beers_service.consuming import queue_arguments
 from beers_service.dead_letters import Letter, Verdict, dead_letters_of, letter_of, retried
@@ -47,6 +47,7 @@ class Mailbox:
         # A quorum queue hands on what has expired at most once, unless it is told otherwise.
         self._kept = QUORUM_KEEPS if queue_type == "quorum" else {}
         self._single = single
+        self._channel: Any = None
         self._confirms: Confirms | None = None
 
     def prepare(self, channel: amqp.Channel) -> None:
@@ -63,13 +64,14 @@ class Mailbox:
             self._declare(channel, self._retry_queue(delay), {"x-message-ttl": round(delay * 1000), **back})
         # It leads nowhere: a right to publish that is missing is to show now, not with the first failure.
         send(channel, b"", self._exchange, "nowhere")
-        self._confirms = Confirms(channel)
+        self._channel, self._confirms = channel, Confirms(channel)
 
     def retry(self, message: Any, attempts: int) -> None:
         """Have *message* come back after the delay that so many *attempts* have earned.
 
         Raises:
-            Unconfirmed, OSError, amqp.exceptions.AMQPError: If the broker has not taken it.
+            Unconfirmed: If the broker has not taken it; the connection is ended.
+            OSError, amqp.exceptions.AMQPError: If there is no connection any more.
         """
         self._publish(self._retry_queue(self._delays[attempts - 1]), retried(message, attempts))
 
@@ -80,10 +82,16 @@ class Mailbox:
     def _publish(self, queue: str, letter: Letter) -> None:
         if self._confirms is None:
             raise Unconfirmed("there is no connection to the broker yet")
-        confirms = self._confirms
-        confirms.wait(
-            confirms.publish(letter.body, self._exchange, queue, mandatory=True, **letter.properties), CONFIRM_TIMEOUT
-        )
+        channel, confirms = self._channel, self._confirms
+        number = confirms.publish(letter.body, self._exchange, queue, mandatory=True, **letter.properties)
+        try:
+            confirms.wait(number, CONFIRM_TIMEOUT)
+        except Unconfirmed:
+            # A refusal is remembered for as long as the channel lives: what follows on it would be taken, and called
+            # refused as well. The next connection declares all of it anew.
+            if channel.connection is not None:
+                interrupt(channel.connection)
+            raise
 
     def _retry_queue(self, delay: float) -> str:
         # Named after its delay, which is fixed at its declaration: other delays are other queues.

@@ -65,6 +65,17 @@ class Following:
         note(event, connection)
 
 
+class Rash:
+    """Follows in any order, from now on, and gives an event up when it has failed once."""
+
+    name = "rash"
+
+    @subscribe(database=DATABASE, delays=(), patience=1.0)
+    def on_event(self, event: dict[str, Any], connection: Connection) -> None:
+        """Note *event*."""
+        note(event, connection)
+
+
 class Choosy:
     """Follows what is added, from the beginning, with a stock handler and an RPC method beside it."""
 

@@ -5,6 +5,7 @@ from typing import Any
 import amqp
 import pytest
 
+from beers_service.envelope import EXCHANGE
 from tests.processes import Start, eventually
 
 from .conftest import QUEUE, Followed
@@ -82,6 +83,27 @@ def test_an_event_that_always_fails_ends_in_the_dead_letters_and_has_its_effect_
     followed.publish(letter.body if isinstance(letter.body, bytes) else letter.body.encode())
     followed.await_effects(1, 2)
     eventually(lambda: followed.inbox() == [])
+
+
+@pytest.mark.parametrize("service", ["Rash", "Orderly"])
+def test_an_event_whose_dead_letter_was_refused_once_becomes_a_dead_letter_once(
+    start: Start, followed: Followed, service: str
+) -> None:
+    """It does not come in a message: nobody else would end the connection that the refusal is remembered of."""
+    start()
+    process = followed.start(service)
+    queue = f"evt-beers--{service.lower()}.on_event"
+    channel = followed.wire.channel
+    channel.queue_unbind(queue, EXCHANGE, "#")
+    channel.queue_unbind(f"{queue}.dead-letters", queue, f"{queue}.dead-letters")
+    followed.tell("fail-1", "1000")
+    followed.add(2)
+    followed.publish(followed.envelope(2), queue)  # 1 is missing, and fetched
+    process.await_line("event not settled")
+    eventually(lambda: followed.inbox() == [(1, "dead")])
+    eventually(lambda: followed.mark() == 2)
+    assert followed.effects() == [2]
+    assert channel.queue_declare(f"{queue}.dead-letters", passive=True).message_count == 1
 
 
 NO_EVENTS: tuple[tuple[Any, dict[str, Any], str], ...] = (

@@ -96,6 +96,30 @@ def test_in_strict_order_a_parked_event_is_done_when_its_type_is_not_wanted_any_
     assert followed.inbox() == []
 
 
+def test_in_strict_order_events_that_were_passed_over_are_not_fetched_after_another_start(
+    start: Start, followed: Followed
+) -> None:
+    start()
+    process = followed.start("TurnedOrderly")
+
+    def is_noted_again() -> bool:
+        followed.add(1)
+        return followed.mark() > 1
+
+    eventually(is_noted_again)  # while it runs
+    head = followed.call("ping")["head"]
+    queue = "evt-beers--orderly.on_event"
+    followed.publish(followed.envelope(head), queue)
+    followed.publish(b"{", queue)
+    followed.wire.get(f"{queue}.dead-letters")  # so what was before it has been passed over
+    assert process.stop() == 0
+    assert followed.mark() == head
+    process = followed.start("TurnedOrderly")
+    followed.call("remove", beer_id=1)
+    followed.await_effects(head + 1)
+    assert "events fetched" not in process.text
+
+
 def test_in_strict_order_one_of_two_instances_works_and_the_other_takes_over(start: Start, followed: Followed) -> None:
     start()
     first = followed.start("Orderly")
