@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _UNKNOWN = "\N{EN DASH}"
 _WIDE = 1000
 """Columns of what is no terminal: nothing is cut off there."""
+_TURNS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+"""The kinds of characters that set a direction by force, of which Hebrew and Arabic themselves are none."""
 _GIST = 60
 """Characters of a description in a sentence."""
 
@@ -153,9 +155,14 @@ def number(value: float) -> str:
 def printable(text: str, *, lines: bool = False) -> str:
     """Return *text* without what could command the terminal; *lines* lets line breaks and tabs through."""
     return "".join(
-        "\N{REPLACEMENT CHARACTER}" if unicodedata.category(char) == "Cc" and not (lines and char in "\n\t") else char
+        "\N{REPLACEMENT CHARACTER}" if _commands(char) and not (lines and char in "\n\t") else char
         for char in text.replace("\r\n", "\n")
     )
+
+
+def _commands(char: str) -> bool:
+    """Tell whether *char* is a control character, or turns round what stands behind it."""
+    return unicodedata.category(char) == "Cc" or unicodedata.bidirectional(char) in _TURNS
 
 
 def _sentence(event: "BeerEvent", *, whole: bool = False) -> Text:

@@ -129,9 +129,10 @@ def test_removed_beers_are_listed_on_request(beers: Run) -> None:
 
 @pytest.mark.usefixtures("service")
 def test_a_page_cannot_smuggle_commands_to_the_terminal(beers: Run) -> None:
-    beers("add", "Red \x1b[31mAle", "--description", "[bold]no markup[/bold]")
+    beers("add", "Red \x1b[31mAle \u202egpj.\u2066", "--brewery", "מבשלה", "--description", "[bold]no markup[/bold]")
     shown = beers("list").out + beers("get", "1").out
-    assert "\x1b" not in shown
+    assert not {"\x1b", "\u202e", "\u2066"} & set(shown)
+    assert "מבשלה" in shown
     assert "[bold]no markup[/bold]" in shown
 
 
