@@ -159,7 +159,7 @@ class RabbitMQNode:
                 raise RabbitMQError(f"The private RabbitMQ did not answer within {patience:g} s. Its log: {self.log}")
             with contextlib.suppress(subprocess.TimeoutExpired):
                 status = self.process.wait(_LOOK_EVERY)
-                if not processes.is_free(self.port):  # another program was quicker: with another port then
+                if self._lost_a_port():  # another program was quicker: with another one then
                     self.begin()
                     continue
                 self.stop()
@@ -349,7 +349,13 @@ class RabbitMQNode:
             "RUNNING_UNDER_SYSTEMD": "true",
         }
 
+    def _lost_a_port(self) -> bool:
+        """Tell whether it ended since a port was taken, which may be free again: connections that go out take some."""
+        return any(words in self._console() for words in ("could_not_start_listener", "dist_port_already_used"))
+
+    def _console(self) -> str:
+        return (self.folder / "log" / "console.log").read_text(encoding="utf-8", errors="replace")
+
     def _last_words(self) -> str:
-        console = (self.folder / "log" / "console.log").read_text(encoding="utf-8", errors="replace")
-        lines = [line for line in console.splitlines() if line.strip()]
+        lines = [line for line in self._console().splitlines() if line.strip()]
         return f"{lines[-1].strip() if lines else 'it said nothing'} (more in {self.folder / 'log'})"

@@ -1,7 +1,10 @@
 """The private RabbitMQ and PostgreSQL: they keep what they were told, and leave nothing behind."""
 
+import contextlib
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -72,6 +75,30 @@ def test_a_node_that_loses_its_port_while_starting_takes_another(
         assert late.answers()
     finally:
         late.stop()
+
+
+def test_a_node_whose_port_was_taken_for_a_moment_only_begins_again(
+    node: RabbitMQNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node.prepare()
+    ports = json.loads((node.folder / "ports.json").read_text())
+    really, looks = processes.is_free, dict.fromkeys(ports.values(), 0)
+    with contextlib.ExitStack() as taken:
+        for name in ("amqp", "distribution"):
+            holder = taken.enter_context(socket.socket())
+            holder.bind(("127.0.0.1", ports[name]))
+            holder.listen()
+
+        def is_free(port: int) -> bool:
+            looks[port] = looks.get(port, 0) + 1
+            if looks[port] > 1:
+                taken.close()
+            return port in ports.values() or really(port)
+
+        monkeypatch.setattr(processes, "is_free", is_free)
+        node.start()
+    assert node.answers()
+    assert node.port == ports["amqp"]
 
 
 def test_a_node_that_a_killed_run_left_behind_is_stopped_by_the_next_one(node: RabbitMQNode) -> None:
