@@ -1,6 +1,5 @@
 """How the writer gathers commands, and what it says when the store fails it."""
 
-import ctypes
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -242,14 +241,25 @@ def test_a_leader_that_is_killed_leaves_nobody_waiting(store: GatedStore, writer
     assert isinstance(follower.result()[0], list)
 
 
-def test_a_follower_that_is_killed_when_the_lead_comes_to_it_hands_it_on(store: GatedStore, writer: Writer) -> None:
+def test_a_follower_that_is_killed_when_the_lead_comes_to_it_hands_it_on(
+    store: GatedStore, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     leader = hold_leader(store, writer)
+    doomed: list[threading.Thread] = []
+    wait = threading.Event.wait
+
+    def wait_and_die(event: threading.Event, timeout: float | None = None) -> bool:
+        woken = wait(event, timeout)
+        if threading.current_thread() in doomed:
+            raise SystemExit
+        return woken
+
+    monkeypatch.setattr(threading.Event, "wait", wait_and_die)
     killed = Caller(writer, request("killed"))
     await_waiting(writer, 1)
     follower = Caller(writer, request("follower"))
     await_waiting(writer, 2)
-    # It is raised as soon as that thread wakes, which is when it is given the lead.
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(killed.ident or 0), ctypes.py_object(SystemExit))
+    doomed.append(killed)
     store.gate.set()
     assert isinstance(leader.result()[0], list)
     assert killed.result() == []
