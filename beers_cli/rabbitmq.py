@@ -351,7 +351,8 @@ class RabbitMQNode:
 
     def _lost_a_port(self) -> bool:
         """Tell whether it ended since a port was taken, which may be free again: connections that go out take some."""
-        return any(words in self._console() for words in ("could_not_start_listener", "dist_port_already_used"))
+        told = ("could_not_start_listener", "dist_port_already_used")
+        return not processes.is_free(self.port) or any(words in self._console() for words in told)
 
     def _console(self) -> str:
         return (self.folder / "log" / "console.log").read_text(encoding="utf-8", errors="replace")

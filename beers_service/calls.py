@@ -162,9 +162,11 @@ class Calls:
 
     def _log(self, call: Call, answer: Answer, started: float) -> None:
         is_command = call.method in _COMMANDS or call.method == _IMPORT
-        counts = answer.counts() if isinstance(answer, Import) else {}
-        notes = getattr(answer, "__notes__", ())
-        why = {"reason": " ".join([*answer.args, *notes]).rstrip()} if isinstance(answer, StoreUnavailable) else {}
+        more: Mapping[str, int | str] = {}
+        if isinstance(answer, Import):
+            more = answer.counts()
+        elif isinstance(answer, StoreUnavailable):
+            more = {"reason": " ".join([*answer.args, *getattr(answer, "__notes__", ())]).rstrip()}
         (self._logger.info if is_command else self._logger.debug)(
             "command" if is_command else "read",
             method=self._method(call),
@@ -172,8 +174,7 @@ class Calls:
             correlation_id=call.correlation_id,
             outcome=type(answer).__name__ if isinstance(answer, Exception) else "ok",
             duration_ms=round((time.monotonic() - started) * 1000, 3),
-            **why,
-            **counts,
+            **more,
             **tracing.ids(call.traceparent),
         )
 

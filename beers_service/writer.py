@@ -175,7 +175,7 @@ class Writer:
             if entry.wake.wait(remaining):
                 return
         except BaseException:
-            # This thread is being killed: its requests are not carried out any more, and the lead goes to another one.
+            # This thread is being killed: what nobody has taken is not carried out, and the lead goes to another one.
             with self._lock:
                 self._withdraw(entry)
                 if entry.leads:

@@ -22,7 +22,7 @@ from beers_cli.stopping import Stop
 from grpc_bridge.proto.beers.v1 import beers_pb2
 from tests.cli.conftest import Run
 from tests.cli.fake_service import PATIENCE, FakeService, away, status
-from tests.cli.test_commands import on_a_terminal
+from tests.cli.test_program import on_a_terminal
 from tests.cli.watching import CAUGHT_UP, add, positions, program, until
 
 
