@@ -23,7 +23,7 @@ from grpc.aio import _server
 
 from grpc_bridge.errors import Refusal
 
-AT_ONCE: Final = 6
+AT_ONCE: Final = 16
 """How many calls of one method are asked for at a time. More, and they come in bursts; fewer, and they come singly."""
 
 _TAKEN = {
