@@ -4,12 +4,14 @@ The logger is made once, by the process's entry point, and handed to whoever log
 standard library's logging leaves through the same door in the same form.
 """
 
+import asyncio
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from threading import get_ident
 from typing import TextIO
 
 import orjson
@@ -70,29 +72,65 @@ def together(logger: FilteringBoundLogger) -> Iterator[None]:
         lines.release()
 
 
+@contextmanager
+def turn_by_turn(logger: FilteringBoundLogger, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """Have the lines that *logger*, one of `configure`, is given in one turn of *loop* written at its end, all at once.
+
+    So it is as long as the block lasts, for what is said in the loop's own thread, which the block is in; what others
+    say is written at once.
+    """
+    lines = getattr(logger, "_logger", None)
+    if not isinstance(lines, _Lines):
+        yield
+        return
+    lines.gather(loop.call_soon)
+    try:
+        yield
+    finally:
+        lines.gather(None)
+
+
 class _Lines:
     """Writes lines to a file, each with one call of the system, also where Python does not buffer."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
         self._held: list[str] | None = None
+        self._soon: Callable[[Callable[[], None]], object] | None = None
+        self._gathering: int | None = None  # the thread that does
 
     def hold(self) -> None:
-        self._held = []
+        if self._held is None:
+            self._held = []
 
     def release(self) -> None:
         held, self._held = self._held, None
         if held:
-            self.msg("\n".join(held))
+            self._write("\n".join(held))
+
+    def gather(self, soon: Callable[[Callable[[], None]], object] | None) -> None:
+        """Write soon what is said in this thread; at once, if *soon* is None."""
+        self._soon, self._gathering = soon, get_ident()
+        self.release()
 
     def msg(self, line: str) -> None:
+        if self._soon is not None:
+            if get_ident() != self._gathering:
+                self._write(line)
+                return
+            if self._held is None:
+                self._held = []
+                self._soon(self.release)
         if self._held is None:
-            self._file.write(f"{line}\n")
-            self._file.flush()
+            self._write(line)
         else:
             self._held.append(line)
 
     debug = info = warning = error = critical = msg
+
+    def _write(self, lines: str) -> None:
+        self._file.write(f"{lines}\n")
+        self._file.flush()
 
 
 def _add_level_and_time(_logger: WrappedLogger, method: str, event: EventDict) -> EventDict:

@@ -39,12 +39,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 async def _run(configured: Settings) -> int:
     logger = logs.configure(process="bridge", level=configured.log_level, style=configured.log_format)
-    bridge = Bridge(configured, logger)
-    stop = asyncio.Event()
-    _stop_on_signals(stop)
-    await bridge.start()
-    _collect_less()
-    return 0 if await bridge.run(stop) else 1
+    # A file that is written to for each call takes a fifteenth of what can be carried (docs/decisions/0038).
+    with logs.turn_by_turn(logger, asyncio.get_running_loop()):
+        bridge = Bridge(configured, logger)
+        stop = asyncio.Event()
+        _stop_on_signals(stop)
+        await bridge.start()
+        _collect_less()
+        return 0 if await bridge.run(stop) else 1
 
 
 def _give_way() -> None:

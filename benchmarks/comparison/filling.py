@@ -4,6 +4,7 @@ Each beer has had three events, each event a request whose answer is kept, as if
 counts as having them all.
 """
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -55,6 +56,9 @@ def fill(file: Path, beers: int) -> None:
             connection.exec_driver_sql("ANALYZE")
     finally:
         store.dispose()
+    # Else the system writes it in its own time, and commits that are measured meanwhile wait for that.
+    with file.open("rb") as written:
+        os.fsync(written.fileno())
 
 
 def _write(store: Any, numbers: range, beers: int, start: datetime, step: timedelta) -> None:

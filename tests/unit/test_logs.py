@@ -1,9 +1,11 @@
 """Each line of the log is written with one call, and lines that belong together with one for them all."""
 
+import asyncio
 import io
 import json
 import logging
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -26,6 +28,9 @@ class Output(io.StringIO):
 
     def lines(self) -> list[dict[str, str]]:
         return [json.loads(line) for line in self.getvalue().splitlines()]
+
+    def events(self) -> list[str]:
+        return [line["event"] for line in self.lines()]
 
 
 @pytest.fixture
@@ -76,7 +81,7 @@ def test_lines_that_belong_together_are_written_at_once_and_in_order(
         assert not output.writes
     logger.info("three")
     assert len(output.writes) == 2
-    assert [line["event"] for line in output.lines()] == ["one", "two", "three"]
+    assert output.events() == ["one", "two", "three"]
 
 
 def test_lines_that_belong_together_are_written_also_if_their_block_fails(
@@ -85,4 +90,51 @@ def test_lines_that_belong_together_are_written_also_if_their_block_fails(
     with suppress(LookupError), logs.together(logger):
         logger.info("one")
         raise LookupError
-    assert [line["event"] for line in output.lines()] == ["one"]
+    assert output.events() == ["one"]
+
+
+def test_lines_of_one_turn_of_the_event_loop_are_written_at_its_end_in_order(
+    output: Output, logger: FilteringBoundLogger
+) -> None:
+    async def talk() -> None:
+        with logs.turn_by_turn(logger, asyncio.get_running_loop()):
+            for turn, said in enumerate((("one", "two"), ("three", "four"))):
+                for event in said:
+                    logger.info(event)
+                assert len(output.writes) == turn
+                await asyncio.sleep(0)
+            logger.info("five")
+
+    asyncio.run(talk())
+    assert len(output.writes) == 3
+    assert output.events() == ["one", "two", "three", "four", "five"]
+
+
+def test_no_line_of_a_turn_is_lost_that_a_failure_ends(output: Output, logger: FilteringBoundLogger) -> None:
+    async def fail() -> None:
+        with logs.turn_by_turn(logger, asyncio.get_running_loop()):
+            logger.info("one")
+            with logs.together(logger):
+                logger.info("two")
+            logger.info("three")
+            raise LookupError
+
+    with suppress(LookupError):
+        asyncio.run(fail())
+    logger.info("four")
+    assert output.events() == ["one", "two", "three", "four"]
+
+
+def test_what_another_thread_says_does_not_wait_for_the_end_of_a_turn(
+    output: Output, logger: FilteringBoundLogger
+) -> None:
+    async def talk() -> None:
+        with logs.turn_by_turn(logger, asyncio.get_running_loop()):
+            logger.info("ours")
+            other = threading.Thread(target=logger.info, args=("theirs",))
+            other.start()
+            other.join()
+            assert output.events() == ["theirs"]
+
+    asyncio.run(talk())
+    assert output.events() == ["theirs", "ours"]
