@@ -56,7 +56,7 @@ check: ## do all that CI does: the static checks, the whole suite with its cover
 bench: $(VENV)/dev.stamp ## compare with gRPC and Nameko alone, about ten minutes (ARGS="--only grpc_echo beers_add", --quick, --help)
 	@exec $(BIN)/python -m benchmarks.compare $(ARGS)
 
-bench-full: $(VENV)/dev.stamp ## the same, longer, and with a million beers: an hour or so
+bench-full: $(VENV)/dev.stamp ## the same, longer, and with a million beers: half an hour or more
 	@exec $(BIN)/python -m benchmarks.compare --full $(ARGS)
 
 # ── Breaking ─────────────────────────────────────────────────────────────────────────────────────────────────────────

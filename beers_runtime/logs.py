@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from threading import get_ident
 from typing import TextIO
@@ -77,7 +77,7 @@ def turn_by_turn(logger: FilteringBoundLogger, loop: asyncio.AbstractEventLoop) 
     """Have the lines that *logger*, one of `configure`, is given in one turn of *loop* written at its end, all at once.
 
     So it is as long as the block lasts, for what is said in the loop's own thread, which the block is in; what others
-    say is written at once.
+    say is written at once. A warning, or worse, ends the waiting: it may be the last word.
     """
     lines = getattr(logger, "_logger", None)
     if not isinstance(lines, _Lines):
@@ -91,10 +91,14 @@ def turn_by_turn(logger: FilteringBoundLogger, loop: asyncio.AbstractEventLoop) 
 
 
 class _Lines:
-    """Writes lines to a file, each with one call of the system, also where Python does not buffer."""
+    """Writes lines to a file, each with one call of the system, also where Python does not buffer.
+
+    A log that cannot be written stops nobody. That it cannot is told on standard error, once until it can again.
+    """
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
+        self._failing = False
         self._held: list[str] | None = None
         self._soon: Callable[[Callable[[], None]], object] | None = None
         self._gathering: int | None = None  # the thread that does
@@ -110,27 +114,44 @@ class _Lines:
 
     def gather(self, soon: Callable[[Callable[[], None]], object] | None) -> None:
         """Write soon what is said in this thread; at once, if *soon* is None."""
-        self._soon, self._gathering = soon, get_ident()
+        self._soon, self._gathering = soon, get_ident() if soon else None
         self.release()
 
     def msg(self, line: str) -> None:
-        if self._soon is not None:
-            if get_ident() != self._gathering:
-                self._write(line)
-                return
-            if self._held is None:
-                self._held = []
-                self._soon(self.release)
+        if not self._ours():
+            self._write(line)
+            return
+        if self._soon is not None and self._held is None:
+            self._held = []
+            self._soon(self.release)
         if self._held is None:
             self._write(line)
         else:
             self._held.append(line)
 
-    debug = info = warning = error = critical = msg
+    debug = info = msg
+
+    def urgent(self, line: str) -> None:
+        self.msg(line)
+        if self._ours():
+            self.release()
+
+    warning = error = critical = urgent
+
+    def _ours(self) -> bool:
+        return self._gathering is None or get_ident() == self._gathering
 
     def _write(self, lines: str) -> None:
-        self._file.write(f"{lines}\n")
-        self._file.flush()
+        try:
+            self._file.write(f"{lines}\n")
+            self._file.flush()
+        except OSError as error:
+            if not self._failing:
+                self._failing = True
+                with suppress(OSError):  # there is nobody left to tell
+                    print(f"the log cannot be written: {error}", file=sys.stderr, flush=True)  # noqa: T201
+        else:
+            self._failing = False
 
 
 def _add_level_and_time(_logger: WrappedLogger, method: str, event: EventDict) -> EventDict:

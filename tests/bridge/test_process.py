@@ -27,6 +27,7 @@ from tests.bridge.scripted_service import scripted_service
 ROOT = Path(__file__).parents[2]
 NOWHERE = "amqp://127.0.0.1:1/"
 PATIENCE = 20.0
+FULL = Path("/dev/full")
 
 
 def environment(port: int, amqp_uri: str, **more: str) -> dict[str, str]:
@@ -122,6 +123,33 @@ def test_told_to_stop_with_the_broker_away_it_ends_with_zero(port: int, number: 
         assert bridge.wait(PATIENCE) == 0
         assert bridge.stderr is not None
         assert bridge.stderr.read() == b""
+        assert bridge.stdout is not None
+        assert orjson.loads(bridge.stdout.read().splitlines()[-1])["event"] == "stopped"
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="this system has no file that is always full")
+def test_a_log_that_cannot_be_written_hinders_neither_calls_nor_the_end(port: int) -> None:
+    with FULL.open("wb") as full:
+        bridge = subprocess.Popen(
+            [sys.executable, "-m", "grpc_bridge"],
+            cwd=ROOT,
+            env=environment(port, NOWHERE),
+            stdout=full,
+            stderr=subprocess.PIPE,
+        )
+    try:
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            asked = health_pb2.HealthCheckRequest(service="liveness")
+            live = health_pb2_grpc.HealthStub(channel).Check(asked, wait_for_ready=True, timeout=PATIENCE)
+        assert live.status == health_pb2.HealthCheckResponse.SERVING
+        bridge.send_signal(signal.SIGTERM)
+        assert bridge.wait(PATIENCE) == 0
+        assert bridge.stderr is not None
+        assert bridge.stderr.read() == b"the log cannot be written: [Errno 28] No space left on device\n"
+    finally:
+        if bridge.poll() is None:
+            bridge.kill()
+        bridge.communicate()
 
 
 async def test_a_limit_of_connections_is_told_and_waited_for(fresh_amqp_uri: str, rabbitmq_node: RabbitMQNode) -> None:

@@ -1,6 +1,7 @@
 """Each line of the log is written with one call, and lines that belong together with one for them all."""
 
 import asyncio
+import errno
 import io
 import json
 import logging
@@ -21,8 +22,15 @@ class Output(io.StringIO):
     def __init__(self) -> None:
         super().__init__()
         self.writes: list[str] = []
+        self.flushed = 0
+        self.full = False
+
+    def flush(self) -> None:
+        self.flushed += 1
 
     def write(self, text: str) -> int:
+        if self.full:
+            raise OSError(errno.ENOSPC, "no space left")
         self.writes.append(text)
         return super().write(text)
 
@@ -53,6 +61,7 @@ def logger(output: Output) -> Iterator[FilteringBoundLogger]:
 def test_a_line_is_written_whole(output: Output, logger: FilteringBoundLogger) -> None:
     logger.info("brewed", beer="Ünzen")
     assert output.writes == [output.getvalue()]
+    assert output.flushed == 1
     (line,) = output.lines()
     assert line.pop("timestamp").endswith("Z")
     assert line == {"process": "test", "beer": "Ünzen", "event": "brewed", "level": "info"}
@@ -104,10 +113,10 @@ def test_lines_of_one_turn_of_the_event_loop_are_written_at_its_end_in_order(
                 assert len(output.writes) == turn
                 await asyncio.sleep(0)
             logger.info("five")
+        assert output.events() == ["one", "two", "three", "four", "five"]
 
     asyncio.run(talk())
-    assert len(output.writes) == 3
-    assert output.events() == ["one", "two", "three", "four", "five"]
+    assert len(output.writes) == output.flushed == 3
 
 
 def test_no_line_of_a_turn_is_lost_that_a_failure_ends(output: Output, logger: FilteringBoundLogger) -> None:
@@ -116,11 +125,16 @@ def test_no_line_of_a_turn_is_lost_that_a_failure_ends(output: Output, logger: F
             logger.info("one")
             with logs.together(logger):
                 logger.info("two")
+            assert output.events() == ["one", "two"]
             logger.info("three")
             raise LookupError
 
-    with suppress(LookupError):
-        asyncio.run(fail())
+    async def tell() -> None:
+        with suppress(LookupError):
+            await fail()
+        assert output.events() == ["one", "two", "three"]
+
+    asyncio.run(tell())
     logger.info("four")
     assert output.events() == ["one", "two", "three", "four"]
 
@@ -138,3 +152,34 @@ def test_what_another_thread_says_does_not_wait_for_the_end_of_a_turn(
 
     asyncio.run(talk())
     assert output.events() == ["theirs", "ours"]
+
+
+@pytest.mark.parametrize("level", ["warning", "error", "critical", "exception"])
+def test_what_may_be_the_last_word_is_written_at_once_after_what_came_before(
+    output: Output, logger: FilteringBoundLogger, level: str
+) -> None:
+    async def talk() -> None:
+        with logs.turn_by_turn(logger, asyncio.get_running_loop()):
+            logger.info("one")
+            getattr(logger, level)("two")
+            assert output.events() == ["one", "two"]
+            logger.info("three")
+
+    asyncio.run(talk())
+    assert output.events() == ["one", "two", "three"]
+
+
+def test_a_log_that_cannot_be_written_stops_nobody_and_is_told_once_until_it_can_again(
+    output: Output, logger: FilteringBoundLogger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def talk() -> None:
+        with logs.turn_by_turn(logger, asyncio.get_running_loop()):
+            for output.full in (True, False, True):
+                logger.info("one")
+                logger.warning("two")
+                logger.info("three")
+                await asyncio.sleep(0)
+
+    asyncio.run(talk())
+    assert output.events() == ["one", "two", "three"]
+    assert capsys.readouterr().err == 2 * "the log cannot be written: [Errno 28] no space left\n"
