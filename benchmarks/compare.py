@@ -8,11 +8,10 @@ docs/performance.md. The exit status is 1 if the measuring of anything failed; a
 """
 
 import argparse
-import shlex
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -106,13 +105,6 @@ def arguments() -> argparse.Namespace:
     return options
 
 
-def _command(given: Sequence[str]) -> str:
-    """Return what one says to `make` for these arguments."""
-    target = "make bench-full" if "--full" in given else "make bench"
-    others = shlex.join(argument for argument in given if argument != "--full")
-    return f'{target} ARGS="{others}"' if others else target
-
-
 def compare(ground: Ground, options: argparse.Namespace, say: Callable[[str], None]) -> Report:
     """Measure everything that was asked for."""
     effort = Effort(options.rounds, options.seconds, warm_up=max(0.2, options.seconds / 4))
@@ -120,7 +112,7 @@ def compare(ground: Ground, options: argparse.Namespace, say: Callable[[str], No
     sweep = effort if options.full else replace(effort, rounds=min(2, effort.rounds), seconds=effort.seconds / 2)
     done = Report(
         how={
-            "command": _command(sys.argv[1:]),
+            "command": report.command(sys.argv[1:]),
             "date": datetime.now(UTC).date().isoformat(),
             "rounds": effort.rounds,
             "seconds": effort.seconds,

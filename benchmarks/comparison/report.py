@@ -1,6 +1,7 @@
 """The results as a document, as tables for docs/performance.md and as tables for a terminal."""
 
 import json
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,6 +72,13 @@ class Report:
         """Write results.json into *folder*."""
         text = json.dumps(self.document(), indent=2, ensure_ascii=False)
         (folder / "results.json").write_text(f"{text}\n", encoding="utf-8")
+
+
+def command(given: Sequence[str]) -> str:
+    """Return what one says to `make` for these arguments."""
+    target = "make bench-full" if "--full" in given else "make bench"
+    others = shlex.join(argument for argument in given if argument != "--full")
+    return f'{target} ARGS="{others}"' if others else target
 
 
 def ratio_rows(ratios: Iterable[Ratio]) -> Rows:

@@ -98,6 +98,12 @@ def test_a_grpc_failure_which_http_calls_a_success_shows_in_the_bytes() -> None:
         load.check(run, 480_000, exact=False)
 
 
+def test_the_page_names_the_command_that_gives_its_figures() -> None:
+    assert report.command(["--full", "--rounds", "3"]) == 'make bench-full ARGS="--rounds 3"'
+    assert report.command(["--only", "beers_add"]) == 'make bench ARGS="--only beers_add"'
+    assert report.command([]) == "make bench"
+
+
 def test_the_page_keeps_what_was_written_by_hand() -> None:
     page = f"# Title\n\n{BEGIN}\n\nold\n\n{END}\n\nBy hand.\n"
     once = report.insert(page, "new")
