@@ -59,7 +59,8 @@ def together(logger: FilteringBoundLogger) -> Iterator[None]:
     """Have the lines that *logger*, one of `configure`, is given within the block written at its end, all at once.
 
     For a block that does nothing else and waits for nothing, in the only thread that logs: what others say meanwhile
-    is held as well, and what leaves through the standard library's logging is not.
+    is held as well, and what leaves through the standard library's logging is not. A warning, or worse, ends the
+    waiting: it may be the last word.
     """
     lines = getattr(logger, "_logger", None)
     if not isinstance(lines, _Lines):
@@ -77,7 +78,7 @@ def turn_by_turn(logger: FilteringBoundLogger, loop: asyncio.AbstractEventLoop) 
     """Have the lines that *logger*, one of `configure`, is given in one turn of *loop* written at its end, all at once.
 
     So it is as long as the block lasts, for what is said in the loop's own thread, which the block is in; what others
-    say is written at once. A warning, or worse, ends the waiting: it may be the last word.
+    say is written at once, and a warning, or worse, as in `together`.
     """
     lines = getattr(logger, "_logger", None)
     if not isinstance(lines, _Lines):

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 from urllib.parse import urlsplit
 
 import grpc
@@ -37,18 +38,19 @@ def environment(port: int, amqp_uri: str, **more: str) -> dict[str, str]:
 
 
 @contextmanager
-def process(port: int, amqp_uri: str, **more: str) -> Iterator[subprocess.Popen[bytes]]:
-    """The bridge as a process that listens."""
+def process(
+    port: int, amqp_uri: str, output: IO[bytes] | None = None, /, **more: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """The bridge as a process that listens, or is about to, if its log goes to an *output*."""
     started = subprocess.Popen(
         [sys.executable, "-m", "grpc_bridge"],
         cwd=ROOT,
         env=environment(port, amqp_uri, **more),
-        stdout=subprocess.PIPE,
+        stdout=output or subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
     try:
-        assert started.stdout is not None
-        while orjson.loads(started.stdout.readline())["event"] != "listening":
+        while started.stdout is not None and orjson.loads(started.stdout.readline())["event"] != "listening":
             pass
         yield started
     finally:
@@ -129,15 +131,7 @@ def test_told_to_stop_with_the_broker_away_it_ends_with_zero(port: int, number: 
 
 @pytest.mark.skipif(not FULL.exists(), reason="this system has no file that is always full")
 def test_a_log_that_cannot_be_written_hinders_neither_calls_nor_the_end(port: int) -> None:
-    with FULL.open("wb") as full:
-        bridge = subprocess.Popen(
-            [sys.executable, "-m", "grpc_bridge"],
-            cwd=ROOT,
-            env=environment(port, NOWHERE),
-            stdout=full,
-            stderr=subprocess.PIPE,
-        )
-    try:
+    with FULL.open("wb") as full, process(port, NOWHERE, full) as bridge:
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
             asked = health_pb2.HealthCheckRequest(service="liveness")
             live = health_pb2_grpc.HealthStub(channel).Check(asked, wait_for_ready=True, timeout=PATIENCE)
@@ -146,10 +140,6 @@ def test_a_log_that_cannot_be_written_hinders_neither_calls_nor_the_end(port: in
         assert bridge.wait(PATIENCE) == 0
         assert bridge.stderr is not None
         assert bridge.stderr.read() == b"the log cannot be written: [Errno 28] No space left on device\n"
-    finally:
-        if bridge.poll() is None:
-            bridge.kill()
-        bridge.communicate()
 
 
 async def test_a_limit_of_connections_is_told_and_waited_for(fresh_amqp_uri: str, rabbitmq_node: RabbitMQNode) -> None:
